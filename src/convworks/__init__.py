@@ -1,0 +1,54 @@
+"""Convolutional image classifiers: build, train, measure, explain, ship.
+
+    import convworks as cw
+    model = cw.create_model("resnet18", num_classes=10, in_channels=1, image_size=96)
+    data = cw.load_data("fashion_mnist", image_size=96)
+    run = cw.fit(model, data, cw.TrainConfig(epochs=1))
+
+Importing the package is cheap; PyTorch is imported when the first name is used.
+"""
+
+from typing import TYPE_CHECKING
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from convworks.api import (
+        Run,
+        TrainConfig,
+        create_model,
+        evaluate,
+        fit,
+        list_models,
+        load,
+        load_data,
+        resume,
+        summarize,
+        train,
+    )
+
+__all__ = [
+    "Run",
+    "TrainConfig",
+    "create_model",
+    "evaluate",
+    "fit",
+    "list_models",
+    "load",
+    "load_data",
+    "resume",
+    "summarize",
+    "train",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in __all__:
+        raise AttributeError(f"module 'convworks' has no attribute {name!r}")
+    from convworks import api
+
+    return getattr(api, name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

@@ -1,0 +1,70 @@
+"""The `convworks` command: parse, call, print. Nothing here imports PyTorch before it is needed."""
+
+import sys
+import traceback
+from collections.abc import Sequence
+
+import tyro
+
+from convworks.cli.command import Command
+from convworks.cli.models import Models
+from convworks.cli.summary import Summary
+from convworks.cli.train import Train
+from convworks.errors import ConvworksError, UsageError
+
+COMMANDS: dict[str, type[Command]] = {"train": Train, "models": Models, "summary": Summary}
+
+DESCRIPTION = """Convolutional image classifiers: build, train, measure.
+
+`convworks train` alone trains LeNet on real digits in seconds, offline."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs the command line and exits: 0 done, 1 failed, 2 wrong usage, 130 stopped."""
+    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Runs the command line and returns the exit code; wrong usage raises SystemExit(2)."""
+    if list(arguments) == ["--version"]:
+        from convworks import __version__
+
+        print(f"convworks {__version__}")
+        return 0
+    command: Command | None = None
+    try:
+        command = tyro.extras.subcommand_cli_from_dict(
+            COMMANDS,
+            prog="convworks",
+            description=DESCRIPTION,
+            args=list(arguments),
+            config=(tyro.conf.FlagCreatePairsOff,),
+        )
+        command.run()
+    except KeyboardInterrupt as stop:
+        return _fail(f"Stopped{f': {stop}' if str(stop) else ''}.", 130)
+    except BrokenPipeError:
+        return 0  # the reader, such as `head`, has had enough
+    except ConvworksError as error:
+        if command and command.debug:
+            traceback.print_exc()
+        return _fail(str(error), 2 if isinstance(error, UsageError) else 1)
+    except Exception as error:
+        if command and command.debug:
+            traceback.print_exc()
+            return 1
+        return _fail(f"{_explain(error)} (Add --debug to see where.)", 1)
+    return 0
+
+
+def _explain(error: Exception) -> str:
+    """One line for an error that nobody foresaw."""
+    text = " ".join(str(error).split())
+    if "out of memory" in text or isinstance(error, MemoryError):
+        return "Out of memory: try a smaller --batch-size or --image-size."
+    return f"Unexpected {type(error).__name__}: {text}"
+
+
+def _fail(text: str, code: int) -> int:
+    print(f"convworks: {text}", file=sys.stderr)
+    return code

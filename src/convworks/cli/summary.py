@@ -1,0 +1,60 @@
+"""`convworks summary`."""
+
+import json
+import sys
+from dataclasses import dataclass
+from typing import Annotated
+
+import tyro
+from rich.console import Console
+
+from convworks.cli.command import Command
+from convworks.errors import UsageError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary(Command):
+    """Show a network's layers and what they cost: convworks summary lenet --input 1x28x28."""
+
+    model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="MODEL")]
+    """A network of the zoo; `convworks models` lists them."""
+    input: Annotated[
+        str | None, tyro.conf.arg(metavar="CxHxW", help_behavior_hint="(default: the paper's)")
+    ] = None
+    """Channels, height and width of the images, such as 3x224x224."""
+    classes: Annotated[
+        int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: the paper's)")
+    ] = None
+    """How many classes the network tells apart."""
+    depth: Annotated[
+        int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: single layers)")
+    ] = None
+    """1: a row for each block of the network; 2: for their parts too; and so on."""
+    json: bool = False
+    """Print JSON."""
+
+    def run(self) -> None:
+        """Prints the layer table."""
+        from convworks.measure.summary import summarize
+        from convworks.nets.registry import create_model, find
+
+        shape = find(self.model).input if self.input is None else _parse_shape(self.input)
+        if self.depth is not None and self.depth < 1:
+            raise UsageError(f"--depth must be at least 1, not {self.depth}.")
+        model = create_model(
+            self.model, num_classes=self.classes, in_channels=shape[0], image_size=shape[1]
+        )
+        summary = summarize(model, shape, depth=self.depth)
+        if self.json:
+            print(json.dumps(summary.to_dict(), indent=2))
+        else:
+            Console(width=None if sys.stdout.isatty() else 120).print(summary.table())
+
+
+def _parse_shape(text: str) -> tuple[int, int, int]:
+    """Numbers from `3x224x224`."""
+    parts = text.lower().replace("×", "x").split("x")
+    if len(parts) != 3 or not all(part.isascii() and part.isdigit() and int(part) for part in parts):
+        raise UsageError(f"--input takes channels, height and width such as 3x224x224, not {text}.")
+    channels, height, width = map(int, parts)
+    return channels, height, width

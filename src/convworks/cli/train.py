@@ -1,0 +1,82 @@
+"""`convworks train`."""
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from convworks.cli.command import Command
+from convworks.train.config import TrainConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class Train(Command):
+    """Train a network: convworks train resnet18 --data fashion_mnist --image-size 96."""
+
+    model: Annotated[
+        tyro.conf.Positional[str | None],
+        tyro.conf.arg(metavar="MODEL", help_behavior_hint="(default: lenet)"),
+    ] = None
+    """A network of the zoo; `convworks models` lists them."""
+    data: Annotated[
+        str | None, tyro.conf.arg(metavar="DATA", help_behavior_hint="(default: digits)")
+    ] = None
+    """digits, mnist, fashion_mnist, kmnist, cifar10, cifar100, or an image folder: one
+    sub-folder a class, or such folders below train/ and test/ or val/."""
+    image_size: Annotated[
+        int | None,
+        tyro.conf.arg(metavar="PIXELS", help_behavior_hint="(default: the data's or recipe's)"),
+    ] = None
+    """Side to which the pictures are scaled."""
+    data_root: Annotated[
+        Path | None,
+        tyro.conf.arg(
+            metavar="DIR", help_behavior_hint="(default: $CONVWORKS_DATA or ~/.cache/convworks)"
+        ),
+    ] = None
+    """Where downloaded data sets are kept."""
+    config: Annotated[TrainConfig, tyro.conf.arg(name="")] = field(default_factory=TrainConfig)
+    resume: bool = False
+    """Go on with the run in --out, exactly as if it had not been stopped."""
+    json: bool = False
+    """Print the final figures as JSON."""
+
+    def run(self) -> None:
+        """Trains and prints the final figures."""
+        from convworks import api
+        from convworks.errors import UsageError
+
+        if self.resume:
+            if self.config.out is None:
+                raise UsageError("--resume needs --out DIR, the run folder to go on with.")
+            run = api.resume(
+                self.config.out,
+                self.config,
+                model=self.model,
+                data=self.data,
+                image_size=self.image_size,
+                data_root=self.data_root,
+            )
+        else:
+            run = api.train(
+                self.model or "lenet",
+                self.data or "digits",
+                self.config,
+                image_size=self.image_size,
+                data_root=self.data_root,
+            )
+        assert run.summary is not None
+        figures = run.summary
+        if self.json:
+            print(json.dumps(asdict(figures) | {"path": str(run.path)}))
+        else:
+            print(
+                f"test accuracy {figures.test_accuracy:.4f} on {figures.test_images:,} pictures"
+                f" (validation {figures.val_accuracy:.4f} at epoch {figures.best_epoch} of"
+                f" {figures.epochs}), {figures.images_per_second:,.0f} images/s,"
+                f" {figures.seconds:.1f} s\n"
+                f"{run.path}: best.safetensors, last.pt, metrics.jsonl, summary.json,"
+                " config.json, curves.svg"
+            )

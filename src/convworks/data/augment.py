@@ -1,0 +1,58 @@
+"""From uint8 pictures to what a network sees: pure functions of a whole batch.
+
+Random choices are drawn on the CPU from the generator given, one for each picture, so that a
+batch is the same on every device.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor
+
+CROP_SHARE = 8
+"""A random crop shifts a picture by up to 1/8 of its side (4 of CIFAR's 32: He et al. 2015)."""
+
+
+def random_crop(pixels: Tensor, generator: Generator) -> Tensor:
+    """N×C×H×W shifted by up to 1/8 of the side each way; what comes in is black."""
+    n, _, height, width = pixels.shape
+    pad = max(1, round(max(height, width) / CROP_SHARE))
+    offsets = torch.randint(0, 2 * pad + 1, (2, n, 1), generator=generator)
+    rows = (offsets[0] + torch.arange(height)).to(pixels.device)
+    columns = (offsets[1] + torch.arange(width)).to(pixels.device)
+    padded = F.pad(pixels, (pad, pad, pad, pad))
+    picture = torch.arange(n, device=pixels.device)[:, None, None]
+    cropped = padded.movedim(1, 3)[picture, rows[:, :, None], columns[:, None, :]]
+    return cropped.movedim(3, 1)
+
+
+def random_flip(pixels: Tensor, generator: Generator) -> Tensor:
+    """N×C×H×W, each picture mirrored left to right with probability ½."""
+    mirrored = torch.rand(len(pixels), generator=generator) < 0.5
+    return torch.where(mirrored.to(pixels.device)[:, None, None, None], pixels.flip(3), pixels)
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """What is done to every picture, in training and in use: it is saved with the weights."""
+
+    image_size: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def __call__(self, pixels: Tensor) -> Tensor:
+        """uint8 N×C×H×W to float N×C×S×S: (pixels / 255 − mean) / std, scaled bilinearly.
+
+        Antialiased when made smaller, as torchvision's Resize does.
+        """
+        mean, std = (
+            torch.tensor(values, device=pixels.device)[:, None, None] * 255
+            for values in (self.mean, self.std)
+        )
+        images = (pixels.float() - mean) / std
+        side = self.image_size
+        if images.shape[2:] != (side, side):
+            smaller = max(images.shape[2:]) > side
+            images = F.interpolate(images, (side, side), mode="bilinear", antialias=smaller)
+        return images

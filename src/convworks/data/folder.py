@@ -1,0 +1,137 @@
+"""Image folders: one sub-folder a class."""
+
+import random
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from convworks.data.splits import FileImages, Parts
+from convworks.errors import InputError
+
+SUFFIXES = frozenset(
+    (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+)
+GREY_MODES = frozenset(("1", "L", "LA", "I", "I;16", "F"))
+PARTS = ("train", "val", "test")
+PROBED = 64
+"""So many pictures are looked at to tell a grey set from a coloured one."""
+
+
+def read_folder(folder: Path) -> Parts:
+    """The classes and parts of an image folder, sub-folders in alphabetical order.
+
+    Nothing is decoded. Raises InputError for a folder that is empty, has one class only, or whose
+    parts name different classes.
+    """
+    if not (folder / "train").is_dir():
+        roots = {"train": folder}
+    else:
+        roots = {part: folder / part for part in PARTS if (folder / part).is_dir()}
+    classes = tuple(sorted(p.name for p in _folders(roots["train"])))
+    listed = {part: _list_pictures(root, classes) for part, root in roots.items()}
+    if not listed["train"]:
+        raise InputError(
+            f"No pictures in {roots['train']}: make one sub-folder a class and put pictures"
+            f" ({', '.join(sorted(s[1:] for s in SUFFIXES))}) into each."
+        )
+    filled = {label for _, label in listed["train"]}
+    if len(filled) < 2:
+        raise InputError(
+            f"{roots['train']} has pictures of one class only ({classes[min(filled)]}):"
+            " put the pictures of each other class into a sub-folder of its own."
+        )
+    for label, name in enumerate(classes):
+        if label not in filled:
+            raise InputError(f"{roots['train'] / name} has no pictures: fill or remove it.")
+    channels = _count_channels([path for path, _ in listed["train"]])
+
+    def images(part: str) -> FileImages | None:
+        if not listed.get(part):
+            return None
+        paths, labels = zip(*listed[part], strict=True)
+        return FileImages(paths, torch.tensor(labels), channels)
+
+    train = images("train")
+    assert train is not None
+    return Parts(classes, train, images("test"), images("val"))
+
+
+def _folders(root: Path) -> list[Path]:
+    return sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
+
+
+def _list_pictures(root: Path, classes: tuple[str, ...]) -> list[tuple[Path, int]]:
+    """Paths and labels in a fixed order."""
+    pictures = []
+    for folder in _folders(root):
+        if folder.name not in classes:
+            raise InputError(
+                f"{folder} is a class that the training part has not"
+                f" ({', '.join(classes)}): add training pictures or remove it."
+            )
+        label = classes.index(folder.name)
+        found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
+        pictures += [(path, label) for path in found]
+    return pictures
+
+
+def _count_channels(paths: list[Path]) -> int:
+    """1 when every picture that was looked at is grey, else 3. Only headers are read."""
+    step = max(1, len(paths) // PROBED)
+    for path in paths[::step]:
+        try:
+            with Image.open(path) as picture:
+                if picture.mode not in GREY_MODES:
+                    return 3
+        except OSError as error:
+            raise unreadable(path, error) from error
+    return 1
+
+
+def unreadable(path: Path, error: Exception) -> InputError:
+    """The error for a picture that cannot be decoded."""
+    reason = "not a picture that can be decoded" if "identify" in str(error) else str(error)
+    return InputError(f"Cannot read {path} ({reason}): repair or remove it.")
+
+
+def decode(path: Path, channels: int, size: int, crop_seed: int | None = None) -> Tensor:
+    """A picture as uint8 C×size×size.
+
+    Without a seed the largest central square, scaled; with one a random part of 35 to 100 % of the
+    area and 3:4 to 4:3, as Szegedy et al. 2014 (section 6) train. EXIF rotation is applied.
+    Raises InputError with the path when the file cannot be decoded.
+    """
+    mode = "L" if channels == 1 else "RGB"
+    try:
+        with Image.open(path) as file:
+            file.draft(mode, (size * 2, size * 2))  # a JPEG decodes at a smaller scale, faster
+            picture = ImageOps.exif_transpose(file).convert(mode)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise unreadable(path, error) from error
+    box = _central_box(picture.size) if crop_seed is None else _random_box(picture.size, crop_seed)
+    picture = picture.resize((size, size), Image.Resampling.BILINEAR, box=box)
+    pixels = torch.from_numpy(np.array(picture))
+    return pixels.unsqueeze(0) if channels == 1 else pixels.movedim(2, 0).contiguous()
+
+
+Box = tuple[float, float, float, float]
+
+
+def _central_box(size: tuple[int, int]) -> Box:
+    width, height = size
+    side = min(width, height)
+    left, top = (width - side) / 2, (height - side) / 2
+    return left, top, left + side, top + side
+
+
+def _random_box(size: tuple[int, int], seed: int) -> Box:
+    width, height = size
+    dice = random.Random(seed)  # noqa: S311 (augmentation, not secrets)
+    area = dice.uniform(0.35, 1.0) * width * height
+    ratio = 2 ** dice.uniform(-0.415, 0.415)
+    w, h = min(width, (area * ratio) ** 0.5), min(height, (area / ratio) ** 0.5)
+    left, top = dice.uniform(0, width - w), dice.uniform(0, height - h)
+    return left, top, left + w, top + h

@@ -1,0 +1,172 @@
+"""Where pictures come from: a known set by name, or a folder of class folders."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from convworks.data.folder import decode, read_folder
+from convworks.data.splits import (
+    Data,
+    DataSpec,
+    Images,
+    MemoryImages,
+    Parts,
+    hold_out,
+    mean_and_std,
+)
+from convworks.errors import InputError, UsageError, unknown
+
+TEST_FRACTION = 0.2
+"""Held out for the test where a set has no test part of its own."""
+
+FOLDER_IMAGE_SIZE = 224
+
+STATISTICS_SAMPLE = 256
+"""Mean and deviation of a folder are taken over so many of its pictures."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A known set."""
+
+    title: str
+    read: Callable[[Path], Parts]
+    image_size: int
+    """The side served unless another is asked for."""
+    mirror: bool = False
+    """Whether a picture seen in a mirror keeps its class."""
+
+
+def data_root(root: str | Path | None = None) -> Path:
+    """The folder that downloaded sets are kept in."""
+    return Path(root or os.environ.get("CONVWORKS_DATA") or "~/.cache/convworks").expanduser()
+
+
+def load_data(
+    name: str | Path,
+    *,
+    image_size: int | None = None,
+    root: str | Path | None = None,
+    val_fraction: float = 0.1,
+    seed: int = 0,
+) -> Data:
+    """A data set by name (`digits`, `fashion_mnist`, …) or by the path of an image folder.
+
+    A folder holds one sub-folder a class, or those under `train/`, and under `test/` or `val/` or
+    both. Parts that are missing are held out of the training part, the same share of every class,
+    drawn by `seed`: a fifth for the test, then `val_fraction` for validation. `image_size` is the
+    side in pixels that the network sees; None: 28 or 32 for a known set, 224 for a folder.
+    Sets that must be downloaded are kept below `root`, else $CONVWORKS_DATA, else
+    ~/.cache/convworks; what lies there in torchvision's layout is not downloaded again.
+
+    Raises InputError for an unknown name, an unusable folder or picture, a failed download.
+    """
+    if image_size is not None and image_size < 1:
+        raise UsageError(f"The image size must be at least 1 pixel, not {image_size}.")
+    if not 0 < val_fraction < 1:
+        raise UsageError(f"val_fraction must lie between 0 and 1, not {val_fraction}.")
+    identity = str(name)
+    if source := SOURCES.get(identity):
+        parts = source.read(data_root(root))
+        title, mirror, size = identity, source.mirror, image_size or source.image_size
+    else:
+        folder = Path(name).expanduser().resolve()
+        if not folder.is_dir():
+            hint = f"Known: {', '.join(SOURCES)}; or a folder with one sub-folder a class."
+            raise unknown("data set or folder", identity, SOURCES, hint)
+        parts = read_folder(folder)
+        identity, title = str(folder), folder.name
+        mirror, size = True, image_size or FOLDER_IMAGE_SIZE
+    train, val, test = _complete(parts, val_fraction, seed)
+    sample = _sample(train, size, seed)
+    mean, std = mean_and_std(sample)
+    spec = DataSpec(identity, size, val_fraction, seed)
+    channels = sample.shape[1]
+    return Data(spec, title, parts.classes, channels, mean, std, mirror, train, val, test)
+
+
+def _complete(parts: Parts, val_fraction: float, seed: int) -> tuple[Images, Images, Images]:
+    """Train, val and test, the missing ones held out of train."""
+    train, val, test = parts.train, parts.val, parts.test
+    if test is None:
+        kept, held = hold_out(train.labels, TEST_FRACTION, seed)
+        train, test = train.take(kept), train.take(held)
+    if val is None:
+        kept, held = hold_out(train.labels, val_fraction, seed)
+        train, val = train.take(kept), train.take(held)
+    if not len(val) or not len(test):
+        raise InputError("Too few pictures: each class needs at least three, one for each part.")
+    return train, val, test
+
+
+def _sample(images: Images, size: int, seed: int) -> torch.Tensor:
+    """The uint8 pictures that mean and deviation are taken over: all in memory, some on disk."""
+    if isinstance(images, MemoryImages):
+        return images.pixels
+    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
+    chosen = [images.paths[i] for i in order[:STATISTICS_SAMPLE].tolist()]
+    return torch.stack([decode(path, images.channels, size) for path in chosen])
+
+
+def _read_digits(_root: Path) -> Parts:
+    """scikit-learn's 1,797 digits, 8×8, from the UCI optical recognition set's test part."""
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    pixels = torch.from_numpy(bunch.images * (255 / 16)).round().to(torch.uint8)
+    images = MemoryImages(pixels.unsqueeze(1), torch.from_numpy(bunch.target).long())
+    return Parts(tuple(map(str, bunch.target_names)), images)
+
+
+def _torchvision(name: str, classes: tuple[str, ...] = ()) -> Callable[[Path], Parts]:
+    """Reads that class of torchvision.datasets, downloading what is not below the root."""
+
+    def read(root: Path) -> Parts:
+        from torchvision import datasets
+
+        kind = getattr(datasets, name)
+        try:
+            train, test = kind(root, train=True, download=True), kind(root, train=False)
+        except PermissionError as error:
+            raise InputError(
+                f"Cannot write to {root} ({error.strerror}): choose another place with"
+                " --data-root or $CONVWORKS_DATA."
+            ) from error
+        except (OSError, RuntimeError, ValueError, EOFError) as error:
+            reason = str(error).strip().splitlines()[-1].strip("<>")
+            raise InputError(
+                f"{name} is not whole below {root} and cannot be downloaded ({reason}): connect to"
+                " the internet, or point --data-root or $CONVWORKS_DATA to a copy in"
+                " torchvision's layout."
+            ) from error
+        names = classes or tuple(map(str, train.classes))
+        return Parts(names, _to_images(train), _to_images(test))
+
+    return read
+
+
+def _to_images(dataset: object) -> MemoryImages:
+    """A torchvision set's arrays, N×H×W or N×H×W×C, as uint8 N×C×H×W."""
+    pixels = torch.as_tensor(dataset.data)  # type: ignore[attr-defined]
+    labels = torch.as_tensor(dataset.targets).long()  # type: ignore[attr-defined]
+    pixels = pixels.unsqueeze(1) if pixels.ndim == 3 else pixels.movedim(3, 1).contiguous()
+    return MemoryImages(pixels, labels)
+
+
+_DIGITS = tuple("0123456789")
+
+SOURCES: dict[str, Source] = {
+    "digits": Source("handwritten digits, 8×8 grey", _read_digits, 28),
+    "mnist": Source("handwritten digits, 28×28 grey", _torchvision("MNIST", _DIGITS), 28),
+    "fashion_mnist": Source(
+        "articles of clothing, 28×28 grey", _torchvision("FashionMNIST"), 28, mirror=True
+    ),
+    "kmnist": Source("cursive Japanese letters, 28×28 grey", _torchvision("KMNIST"), 28),
+    "cifar10": Source("10 kinds of things, 32×32 colour", _torchvision("CIFAR10"), 32, mirror=True),
+    "cifar100": Source(
+        "100 kinds of things, 32×32 colour", _torchvision("CIFAR100"), 32, mirror=True
+    ),
+}

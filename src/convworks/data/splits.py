@@ -1,0 +1,125 @@
+"""Pictures and their labels, in memory or on disk, and how to hold a part of them out."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class MemoryImages:
+    """Pictures in memory."""
+
+    pixels: Tensor
+    """uint8, N×C×H×W."""
+    labels: Tensor
+    """int64, N."""
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, indices: Tensor) -> "MemoryImages":
+        """Those pictures only."""
+        return MemoryImages(self.pixels[indices], self.labels[indices])
+
+
+@dataclass(frozen=True)
+class FileImages:
+    """Pictures on disk, decoded when they are needed."""
+
+    paths: tuple[Path, ...]
+    labels: Tensor
+    """int64, N."""
+    channels: int
+    """1: decoded to grey; 3: to RGB."""
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def take(self, indices: Tensor) -> "FileImages":
+        """Those pictures only."""
+        paths = tuple(self.paths[i] for i in indices.tolist())
+        return replace(self, paths=paths, labels=self.labels[indices])
+
+
+Images = MemoryImages | FileImages
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a source holds, before missing parts are held out of the training part."""
+
+    classes: tuple[str, ...]
+    train: Images
+    test: Images | None = None
+    val: Images | None = None
+
+
+@dataclass(frozen=True)
+class DataSpec:
+    """What `load_data` needs to load the same pictures again; plain values, for JSON."""
+
+    name: str
+    """A known set's name, or a folder's absolute path."""
+    image_size: int
+    val_fraction: float
+    seed: int
+
+
+@dataclass(frozen=True)
+class Data:
+    """A data set, ready to train on. The test part is for one look at the end."""
+
+    spec: DataSpec
+    title: str
+    """A short name for tables and folders."""
+    classes: tuple[str, ...]
+    channels: int
+    mean: tuple[float, ...]
+    """Of each channel over the training part, black 0 and white 1."""
+    std: tuple[float, ...]
+    mirror: bool
+    """Whether a picture seen in a mirror keeps its class."""
+    train: Images
+    val: Images
+    test: Images
+
+    @property
+    def image_size(self) -> int:
+        """The side in pixels at which the network sees the pictures."""
+        return self.spec.image_size
+
+    def __str__(self) -> str:
+        counts = f"{len(self.train):,} train, {len(self.val):,} val, {len(self.test):,} test"
+        size = f"{self.channels}×{self.image_size}×{self.image_size}"
+        return f"{self.title}: {len(self.classes)} classes, {counts}, {size}"
+
+
+def hold_out(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
+    """Indices (kept, held out), each sorted, the same fraction of every class, drawn by `seed`.
+
+    A class gives at least one picture and keeps at least one; a class of one keeps it.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    held = torch.zeros(len(labels), dtype=torch.bool)
+    for label in labels.unique():
+        members = (labels == label).nonzero().squeeze(1)
+        count = min(max(1, round(fraction * len(members))), len(members) - 1)
+        held[members[torch.randperm(len(members), generator=generator)[:count]]] = True
+    return (~held).nonzero().squeeze(1), held.nonzero().squeeze(1)
+
+
+def mean_and_std(pixels: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of each channel of uint8 N×C×H×W pictures, scaled to 0…1.
+
+    Exact: from counts of the 256 values. A channel of one value gets the deviation 1.
+    """
+    planes = [plane.flatten() for plane in pixels.unbind(dim=1)]
+    counts = torch.stack([torch.bincount(plane, minlength=256) for plane in planes]).double()
+    values = torch.linspace(0, 1, 256, dtype=torch.float64)
+    share = counts / counts.sum(dim=1, keepdim=True)
+    mean = (share * values).sum(dim=1, keepdim=True)
+    std = (share * (values - mean) ** 2).sum(dim=1).sqrt()
+    std[std == 0] = 1.0
+    return tuple(mean.flatten().tolist()), tuple(std.tolist())

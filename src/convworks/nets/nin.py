@@ -1,0 +1,66 @@
+"""Network in network: 1×1 convolutions inside, global average pooling instead of linear layers.
+
+Lin, Chen, Yan: Network in network, ICLR 2014, arXiv:1312.4400, figure 2; sizes as in the book.
+
+    a NiN block k×k, c = conv k×k, c, ReLU, conv 1×1, c, ReLU, conv 1×1, c, ReLU
+
+    1×224×224
+    NiN block 11×11/4, 96        96×54×54
+    max pool 3×3/2               96×26×26
+    NiN block 5×5, 256, pad 2   256×26×26
+    max pool 3×3/2              256×12×12
+    NiN block 3×3, 384, pad 1   384×12×12
+    max pool 3×3/2              384×5×5
+    dropout ½
+    NiN block 3×3, 10, pad 1     10×5×5
+    global average pool          10×1×1
+    flatten                          10
+"""
+
+from collections import OrderedDict
+
+from torch import nn
+
+from convworks.nets.blocks import Stem, conv_relu, init_xavier, named
+
+
+def nin_block(in_channels: int, out_channels: int, kernel: int, **options: int) -> nn.Sequential:
+    """N×C×H×W to N×out×H'×W'. `options` are the first convolution's stride and padding."""
+    return named(
+        spatial=conv_relu(in_channels, out_channels, kernel, **options),
+        mix1=conv_relu(out_channels, out_channels, 1),
+        mix2=conv_relu(out_channels, out_channels, 1),
+    )
+
+
+class NiN(nn.Sequential):
+    """N×C×S×S images to N×classes logits; S at least 67, with the small stem 7."""
+
+    def __init__(
+        self,
+        num_classes: int = 10,
+        in_channels: int = 1,
+        stem: Stem = "paper",
+        dropout: float = 0.5,
+    ) -> None:
+        if stem == "small":
+            first = OrderedDict(block1=nin_block(in_channels, 96, 3, padding=1))
+        else:
+            first = OrderedDict(
+                block1=nin_block(in_channels, 96, 11, stride=4),
+                pool1=nn.MaxPool2d(3, stride=2),
+            )
+        super().__init__(
+            OrderedDict(
+                **first,
+                block2=nin_block(96, 256, 5, padding=2),
+                pool2=nn.MaxPool2d(3, stride=2),
+                block3=nin_block(256, 384, 3, padding=1),
+                pool3=nn.MaxPool2d(3, stride=2),
+                dropout=nn.Dropout(dropout),
+                block4=nin_block(384, num_classes, 3, padding=1),
+                average=nn.AdaptiveAvgPool2d(1),
+                flatten=nn.Flatten(),
+            )
+        )
+        init_xavier(self)

@@ -1,0 +1,1 @@
+"""Figures and text from records; nothing here trains."""

@@ -1,0 +1,83 @@
+"""Progress on the terminal: a bar while an epoch runs, a line when it is over.
+
+It goes to standard error, so that standard output holds results only. Where that is no terminal,
+there are lines and no bar.
+"""
+
+from pathlib import Path
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
+
+from convworks.train.observer import EpochRecord, Observer, Plan
+from convworks.train.observer import Progress as Step
+
+
+class ConsoleProgress(Observer):
+    """Shows a run as it goes."""
+
+    def __init__(self) -> None:
+        self.console = Console(stderr=True, highlight=False, soft_wrap=True)
+        self.bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=30),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[figures]}"),
+            console=self.console,
+            transient=True,
+            disable=not self.console.is_terminal,
+        )
+        self.task: TaskID | None = None
+        self.epochs = 0
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Takes the bar away."""
+        self.bar.stop()
+
+    def begin(self, plan: Plan) -> None:
+        """Says what is trained on what, where and how."""
+        self.epochs = plan.epochs
+        self.console.print(
+            f"{plan.model}: {plan.parameters:,} parameters, {plan.macs / 1e6:,.1f} MMACs an image\n"
+            f"{plan.data}\n"
+            f"{plan.recipe} recipe, {plan.epochs} epochs of {plan.steps_per_epoch} steps, batch"
+            f" {plan.batch_size}, {plan.device} in {plan.precision}, into {plan.path}"
+        )
+        if plan.first_epoch:
+            self.console.print(f"resumed after epoch {plan.first_epoch}")
+        self.bar.start()
+        self.task = self.bar.add_task("", total=plan.steps_per_epoch, figures="")
+
+    def step(self, progress: Step) -> None:
+        """Moves the bar."""
+        if self.task is not None:
+            self.bar.update(
+                self.task,
+                completed=progress.step,
+                description=f"epoch {progress.epoch + 1}/{self.epochs}",
+                figures=f"loss {progress.loss:.3f}  {progress.images_per_second:,.0f} images/s",
+            )
+
+    def epoch(self, path: Path, history: tuple[EpochRecord, ...]) -> None:
+        """A line with the epoch's figures."""
+        record = history[-1]
+        self.console.print(
+            f"epoch {record.epoch:>{len(str(self.epochs))}}/{self.epochs}"
+            f"  loss {record.train_loss:.4f}"
+            f"  train {record.train_accuracy:.4f}  val {record.val_accuracy:.4f}"
+            f"  {record.images_per_second:,.0f} images/s"
+        )

@@ -1,0 +1,90 @@
+"""Training curves: as a file at the end of a run, and live in a notebook."""
+
+import io
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from convworks.train.checkpoint import write_whole
+from convworks.train.observer import EpochRecord, Observer
+
+CURVES = "curves.svg"
+
+TRAIN_COLOUR, VAL_COLOUR = "#0072b2", "#d55e00"
+"""Blue and vermilion of Okabe and Ito's palette, apart for every kind of colour vision."""
+
+
+def draw_curves(history: Sequence[EpochRecord], title: str = "") -> bytes:
+    """An SVG of loss (left) and accuracy (right) over the epochs, training and validation."""
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    figure = Figure(figsize=(8, 3.2), layout="constrained")
+    epochs = [record.epoch for record in history]
+    for axes, name in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
+        for part, colour, dash in (("train", TRAIN_COLOUR, "--"), ("val", VAL_COLOUR, "-")):
+            values = [getattr(record, f"{part}_{name}") for record in history]
+            marker = "o" if len(history) == 1 else ""
+            axes.plot(epochs, values, dash, color=colour, marker=marker, label=f"{part} {name}")
+        axes.set_xlabel("epoch")
+        axes.set_ylabel(name)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        axes.grid(alpha=0.3)
+        axes.legend(frameon=False)
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.suptitle(title, fontsize="medium")
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None})
+    return buffer.getvalue()
+
+
+class CurvesFile(Observer):
+    """Writes `curves.svg` when the run ends, also when it is stopped."""
+
+    def __init__(self) -> None:
+        self.latest: tuple[Path, tuple[EpochRecord, ...]] | None = None
+
+    def epoch(self, path: Path, history: tuple[EpochRecord, ...]) -> None:
+        """Remembers what there is to draw."""
+        self.latest = path, history
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Draws."""
+        if self.latest is not None:
+            path, history = self.latest
+            write_whole(path / CURVES, draw_curves(history, path.name))
+
+
+def in_notebook() -> bool:
+    """Whether this process is a notebook's kernel."""
+    if "ipykernel" not in sys.modules:
+        return False
+    from IPython.core.getipython import get_ipython
+
+    return get_ipython() is not None
+
+
+class LivePlot(Observer):
+    """Draws the curves anew after each epoch, in the place of the previous drawing."""
+
+    def __init__(self) -> None:
+        self.handle: Any = None
+
+    def epoch(self, path: Path, history: tuple[EpochRecord, ...]) -> None:
+        """Draws."""
+        from IPython.display import SVG, display
+
+        last = history[-1]
+        title = f"{path.name}: validation accuracy {last.val_accuracy:.4f}"
+        picture = SVG(draw_curves(history, f"{title}, {last.images_per_second:,.0f} images/s"))
+        if self.handle is None:
+            self.handle = display(picture, display_id=True)
+        else:
+            self.handle.update(picture)

@@ -1,0 +1,1 @@
+"""Training: what to do (config, recipes), doing it (loop), and keeping it (checkpoint, run)."""

@@ -1,0 +1,192 @@
+"""The run folder: every file written whole or not at all, none able to run code when loaded.
+
+    config.json        everything needed to repeat the run
+    metrics.jsonl      a record an epoch
+    last.pt            to resume: weights, optimizer, position; loads with weights_only=True
+    best.safetensors   the weights of the best epoch, with what is needed to use them
+    summary.json       the final figures, once the run is complete
+    curves.svg         the curves
+"""
+
+import io
+import json
+import os
+import pickle
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as safetensors_bytes
+from torch import Tensor, nn
+
+from convworks.errors import InputError, TrainingError
+from convworks.train.observer import EpochRecord, RunSummary
+
+CONFIG, METRICS, LAST, BEST = "config.json", "metrics.jsonl", "last.pt", "best.safetensors"
+SUMMARY = "summary.json"
+
+
+def write_whole(path: Path, content: bytes | memoryview) -> None:
+    """Replaces a file in one step: after a crash it is the old one or the new one.
+
+    Raises TrainingError when it cannot be written; the old file then stays.
+    """
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise TrainingError(
+            f"Cannot write {path} ({error.strerror}); what was saved before is intact. Make room or"
+            f" the folder writable, then go on with: convworks train --resume --out {path.parent}"
+        ) from error
+
+
+def write_json(path: Path, value: Mapping[str, object]) -> None:
+    """Writes plain values, readable by people."""
+    write_whole(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The JSON object in a run folder's file; InputError when there is none."""
+    try:
+        value = json.loads(path.read_bytes())
+    except FileNotFoundError as error:
+        raise InputError(
+            f"{path.parent} is no run folder (it has no {path.name}): name the folder that"
+            " `convworks train` printed."
+        ) from error
+    except (OSError, ValueError) as error:
+        raise InputError(f"Cannot read {path} ({error}): restore it from a copy.") from error
+    if not isinstance(value, dict):
+        raise InputError(f"{path} holds no JSON object: restore it from a copy.")
+    return value
+
+
+def create_run_folder(out: Path | None, title: str) -> Path:
+    """A new folder: `out`, or the first of runs/TITLE, runs/TITLE-2, … that does not exist.
+
+    Raises InputError when `out` already holds a run or cannot be made.
+    """
+    try:
+        if out is not None:
+            if (out / CONFIG).exists():
+                raise InputError(
+                    f"{out} already holds a run: add --resume to go on with it, or choose another"
+                    " --out."
+                )
+            out.mkdir(parents=True, exist_ok=True)
+            return out
+        number = 1
+        while True:
+            path = Path("runs", title if number == 1 else f"{title}-{number}")
+            try:
+                path.mkdir(parents=True)
+            except FileExistsError:
+                number += 1
+            else:
+                return path
+    except OSError as error:
+        place = out or Path("runs")
+        raise InputError(
+            f"Cannot make the run folder {place} ({error.strerror}): choose another place with"
+            " --out."
+        ) from error
+
+
+def save_last(folder: Path, state: Mapping[str, object]) -> None:
+    """Writes what `load_last` gives back."""
+    buffer = io.BytesIO()
+    torch.save(dict(state), buffer)
+    write_whole(folder / LAST, buffer.getbuffer())
+
+
+def load_last(folder: Path, device: torch.device) -> dict[str, Any] | None:
+    """The state to resume from; None when the run was stopped before its first save."""
+    path = folder / LAST
+    if not path.exists():
+        return None
+    try:
+        state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
+        raise InputError(
+            f"Cannot read {path}: it is damaged or no checkpoint of convworks. The best weights"
+            f" are in {BEST}; begin a new run from them with --init {folder}."
+        ) from error
+    return state
+
+
+def save_best(folder: Path, model: nn.Module, metadata: Mapping[str, object]) -> None:
+    """Writes a model's weights, and JSON `metadata` into the file's header."""
+    weights = {name: tensor.contiguous().cpu() for name, tensor in model.state_dict().items()}
+    content = safetensors_bytes(weights, {"convworks": json.dumps(metadata)})
+    write_whole(folder / BEST, content)
+
+
+def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Weights and metadata from a .safetensors file, or from the best of a run folder."""
+    file = path / BEST if path.is_dir() else path
+    try:
+        with safe_open(file, framework="pt") as opened:
+            weights = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+            metadata = opened.metadata() or {}
+        return weights, json.loads(metadata.get("convworks", "{}"))
+    except (OSError, SafetensorError, ValueError) as error:
+        raise InputError(
+            f"Cannot read weights from {file}"
+            f" ({'there is no such file' if isinstance(error, FileNotFoundError) else error}): name"
+            " a run folder or a .safetensors file."
+        ) from error
+
+
+def apply_weights(model: nn.Module, weights: Mapping[str, Tensor], origin: Path) -> None:
+    """Puts weights into a model; InputError names the first tensor that does not fit."""
+    own = model.state_dict()
+    for name, tensor in own.items():
+        if name not in weights:
+            raise InputError(f"{origin} is of another network: it has no {name}.")
+        if weights[name].shape != tensor.shape:
+            ours, theirs = list(tensor.shape), list(weights[name].shape)
+            raise InputError(
+                f"{origin} does not fit: {name} is {theirs} there and {ours} here. Use the same"
+                " network, classes, channels and image size."
+            )
+    if extra := sorted(weights.keys() - own.keys()):
+        raise InputError(f"{origin} is of another network: it has {extra[0]} besides.")
+    model.load_state_dict(dict(weights))
+
+
+def write_metrics(folder: Path, history: tuple[EpochRecord, ...]) -> None:
+    """Writes all epochs' records, a line each."""
+    lines = "".join(json.dumps(asdict(record)) + "\n" for record in history)
+    write_whole(folder / METRICS, lines.encode())
+
+
+def read_metrics(folder: Path) -> tuple[EpochRecord, ...]:
+    """All epochs' records, none before the first epoch is over."""
+    path = folder / METRICS
+    if not path.exists():
+        return ()
+    try:
+        return tuple(EpochRecord(**json.loads(line)) for line in path.read_text().splitlines())
+    except (OSError, ValueError, TypeError) as error:
+        raise InputError(f"Cannot read {path} ({error}): restore it from a copy.") from error
+
+
+def read_summary(folder: Path) -> RunSummary | None:
+    """The final figures; None as long as the run is not complete."""
+    if not (folder / SUMMARY).exists():
+        return None
+    try:
+        return RunSummary(**read_json(folder / SUMMARY))
+    except TypeError as error:
+        raise InputError(f"{folder / SUMMARY} is of another version ({error}).") from error
+
+

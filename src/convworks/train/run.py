@@ -1,0 +1,148 @@
+"""A trained network with its history: what training leaves behind and using it begins with."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from convworks.data.augment import Preparation
+from convworks.data.loader import Loader, open_loader
+from convworks.data.splits import Data
+from convworks.errors import InputError
+from convworks.nets.registry import create_model
+from convworks.train.checkpoint import (
+    CONFIG,
+    apply_weights,
+    load_weights,
+    read_json,
+    read_metrics,
+    read_summary,
+)
+from convworks.train.config import TrainConfig
+from convworks.train.device import choose_device
+from convworks.train.observer import EpochRecord, RunSummary
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """How a network does on a part of a data set."""
+
+    loss: float
+    """Mean cross-entropy."""
+    accuracy: float
+    """0…1."""
+    images: int
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder, read."""
+
+    path: Path
+    config: TrainConfig
+    model: nn.Module
+    """With the weights of the best epoch, in evaluation mode, on the CPU when loaded."""
+    preparation: Preparation
+    classes: tuple[str, ...]
+    history: tuple[EpochRecord, ...]
+    summary: RunSummary | None
+    """None as long as the run is not complete."""
+
+    def _repr_html_(self) -> str:
+        rows: Mapping[str, object] = vars(self.summary) if self.summary else {}
+        cells = "".join(
+            f"<tr><td>{escape(name)}</td><td>{escape(str(value))}</td></tr>"
+            for name, value in rows.items()
+        )
+        return f"<table><caption>{escape(str(self.path))}</caption>{cells}</table>"
+
+
+def load(path: str | Path, model: nn.Module | None = None) -> Run:
+    """Reads a run folder.
+
+    A network that `create_model` made is built again; for any other, pass a `model` of the same
+    kind to put the weights into. Nothing in the folder can run code. Raises InputError when the
+    folder holds no run or no epoch of it is over.
+    """
+    folder = Path(path)
+    settings = read_json(folder / CONFIG)
+    weights, metadata = load_weights(folder)
+    if model is None:
+        model = build_model(settings, folder)
+    apply_weights(model, weights, folder)
+    try:
+        preparation = read_preparation(metadata)
+        classes = tuple(metadata["classes"])
+        config = TrainConfig.from_dict(settings["train"])
+    except (KeyError, TypeError) as error:
+        raise InputError(f"{folder} was not written by convworks ({error} is missing).") from error
+    history, summary = read_metrics(folder), read_summary(folder)
+    return Run(folder, config, model.eval(), preparation, classes, history, summary)
+
+
+def build_model(settings: Mapping[str, Any], folder: Path) -> nn.Module:
+    """The network that a run's config.json describes, freshly initialised."""
+    spec = settings.get("model")
+    if not isinstance(spec, dict) or "name" not in spec:
+        raise InputError(
+            f"{folder} was trained with a network of your own: load it in Python with"
+            " convworks.load(path, model=...)."
+        )
+    return create_model(**spec)
+
+
+def read_preparation(metadata: Mapping[str, Any]) -> Preparation:
+    """The preparation saved with the weights."""
+    saved = metadata["preparation"]
+    return Preparation(saved["image_size"], tuple(saved["mean"]), tuple(saved["std"]))
+
+
+def evaluate(
+    run: Run,
+    data: Data,
+    *,
+    part: Literal["train", "val", "test"] = "test",
+    device: str = "auto",
+    batch_size: int = 256,
+) -> Metrics:
+    """Loss and accuracy of a run's best weights on a part of a data set, computed in fp32."""
+    if run.classes != data.classes:
+        raise InputError(f"The run knows other classes than {data.title}: {', '.join(run.classes)}")
+    if len(run.preparation.mean) != data.channels:
+        raise InputError(f"The run takes {len(run.preparation.mean)} channels, not {data.channels}.")
+    place = choose_device(device)
+    loader = open_loader(
+        getattr(data, part),
+        batch_size=batch_size,
+        image_size=run.preparation.image_size,
+        device=place,
+        workers=0,
+    )
+    return measure(run.model.to(place), loader, run.preparation, place, torch.float32)
+
+
+@torch.inference_mode()
+def measure(
+    model: nn.Module,
+    loader: Loader,
+    prepare: Preparation,
+    device: torch.device,
+    precision: torch.dtype,
+) -> Metrics:
+    """Loss and accuracy over all of a loader's pictures, the model in evaluation mode."""
+    training = model.training
+    model.eval()
+    tally = torch.zeros(2, device=device)
+    for pixels, labels in loader.epoch():
+        with torch.autocast(device.type, precision, enabled=precision != torch.float32):
+            logits = model(prepare(pixels))
+        loss = F.cross_entropy(logits.float(), labels, reduction="sum")
+        tally += torch.stack([loss, (logits.argmax(1) == labels).sum()])
+    model.train(training)
+    loss_sum, correct = tally.tolist()
+    return Metrics(loss_sum / loader.count, correct / loader.count, loader.count)

@@ -112,7 +112,9 @@ def resume(
     settings["model"] = spec | {k: v for k, v in given.items() if v is not None}
     source = settings["data"] | ({"image_size": image_size} if image_size else {})
     source["name"] = source["name"] if data is None else data
-    changed = {k: v for k, v in vars(config or TRAIN_DEFAULTS).items() if v != getattr(TRAIN_DEFAULTS, k)}
+    changed = {
+        k: v for k, v in vars(config or TRAIN_DEFAULTS).items() if v != getattr(TRAIN_DEFAULTS, k)
+    }
     merged = replace(TrainConfig.from_dict(settings["train"]), **changed, out=folder)
     network = _seeded(merged.seed, lambda: build_model(settings, folder))
     loaded = load_data(**source, root=data_root)

@@ -2,7 +2,7 @@
 
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import tyro
 
@@ -12,7 +12,7 @@ from convworks.cli.summary import Summary
 from convworks.cli.train import Train
 from convworks.errors import ConvworksError, UsageError
 
-COMMANDS: dict[str, type[Command]] = {"train": Train, "models": Models, "summary": Summary}
+COMMANDS: dict[str, Callable[..., Command]] = {"train": Train, "models": Models, "summary": Summary}
 
 DESCRIPTION = """Convolutional image classifiers: build, train, measure.
 

@@ -54,7 +54,9 @@ class Summary(Command):
 def _parse_shape(text: str) -> tuple[int, int, int]:
     """Numbers from `3x224x224`."""
     parts = text.lower().replace("×", "x").split("x")
-    if len(parts) != 3 or not all(part.isascii() and part.isdigit() and int(part) for part in parts):
+    if len(parts) != 3 or not all(
+        part.isascii() and part.isdigit() and int(part) for part in parts
+    ):
         raise UsageError(f"--input takes channels, height and width such as 3x224x224, not {text}.")
     channels, height, width = map(int, parts)
     return channels, height, width

@@ -47,16 +47,17 @@ def read_folder(folder: Path) -> Parts:
         if label not in filled:
             raise InputError(f"{roots['train'] / name} has no pictures: fill or remove it.")
     channels = _count_channels([path for path, _ in listed["train"]])
-
-    def images(part: str) -> FileImages | None:
-        if not listed.get(part):
-            return None
-        paths, labels = zip(*listed[part], strict=True)
-        return FileImages(paths, torch.tensor(labels), channels)
-
-    train = images("train")
+    train, val, test = (_files(listed.get(part), channels) for part in PARTS)
     assert train is not None
-    return Parts(classes, train, images("test"), images("val"))
+    return Parts(classes, train, test, val)
+
+
+def _files(pictures: list[tuple[Path, int]] | None, channels: int) -> FileImages | None:
+    """A part; None when the folder has none."""
+    if not pictures:
+        return None
+    paths, labels = zip(*pictures, strict=True)
+    return FileImages(paths, torch.tensor(labels), channels)
 
 
 def _folders(root: Path) -> list[Path]:

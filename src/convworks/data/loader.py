@@ -43,7 +43,7 @@ class Loader(ABC):
             indices = torch.randperm(self.count, generator=generator)
         else:
             indices = torch.arange(self.count)
-        return list(indices.split(self.batch_size)[: len(self)])
+        return list(torch.split(indices, self.batch_size)[: len(self)])
 
     @abstractmethod
     def epoch(self, seed: int = 0, start: int = 0) -> Iterator[Batch]:

@@ -100,7 +100,7 @@ def summarize(model: nn.Module, input_shape: Sequence[int], *, depth: int | None
     tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
     meta = {name: torch.empty_like(tensor, device="meta") for name, tensor in tensors.items()}
     outputs: dict[str, tuple[int, ...]] = {}
-    counter = FlopCounterMode(display=False, depth=None)
+    counter = FlopCounterMode(display=False)
     with _evaluating(model), _recording(model, outputs), counter:
         try:
             functional_call(model, meta, (torch.empty(1, *shape, device="meta"),))
@@ -158,5 +158,3 @@ def _recording(model: nn.Module, outputs: dict[str, tuple[int, ...]]) -> Iterato
                 )
                 hooks.callback(handle.remove)
         yield
-
-

@@ -13,7 +13,7 @@ from torch.func import functional_call
 from convworks.errors import InputError
 
 Stem = Literal["paper", "small"]
-"""`paper`: the stem as published. `small`: 3×3, stride 1, no pooling, for images up to 64 pixels."""
+"""`paper`: as published. `small`: 3×3, stride 1, no pooling, for images up to 64 pixels."""
 
 
 def named(**layers: nn.Module) -> nn.Sequential:
@@ -21,19 +21,22 @@ def named(**layers: nn.Module) -> nn.Sequential:
     return nn.Sequential(OrderedDict(layers))
 
 
-def conv_relu(in_channels: int, out_channels: int, kernel: int, **options: int) -> nn.Sequential:
-    """Convolution, ReLU. `options` are `nn.Conv2d`'s stride and padding."""
+def conv_relu(
+    in_channels: int, out_channels: int, kernel: int, stride: int = 1, padding: int = 0
+) -> nn.Sequential:
+    """Convolution, ReLU."""
     return named(
-        conv=nn.Conv2d(in_channels, out_channels, kernel, **options), relu=nn.ReLU(inplace=True)
+        conv=nn.Conv2d(in_channels, out_channels, kernel, stride, padding),
+        relu=nn.ReLU(inplace=True),
     )
 
 
 def conv_norm_relu(
-    in_channels: int, out_channels: int, kernel: int, **options: int
+    in_channels: int, out_channels: int, kernel: int, stride: int = 1, padding: int = 0
 ) -> nn.Sequential:
     """Convolution, batch norm, ReLU; no bias, since the norm's β takes its place."""
     return named(
-        conv=nn.Conv2d(in_channels, out_channels, kernel, bias=False, **options),
+        conv=nn.Conv2d(in_channels, out_channels, kernel, stride, padding, bias=False),
         norm=nn.BatchNorm2d(out_channels),
         relu=nn.ReLU(inplace=True),
     )

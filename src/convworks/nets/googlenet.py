@@ -72,9 +72,7 @@ def out_channels(paths: Paths) -> int:
 class GoogLeNet(nn.Sequential):
     """N×C×S×S images to N×classes logits; any S."""
 
-    def __init__(
-        self, num_classes: int = 10, in_channels: int = 1, stem: Stem = "paper"
-    ) -> None:
+    def __init__(self, num_classes: int = 10, in_channels: int = 1, stem: Stem = "paper") -> None:
         if stem == "small":
             stage1 = conv_relu(in_channels, 64, 3, padding=1)
         else:

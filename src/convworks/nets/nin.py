@@ -24,10 +24,12 @@ from torch import nn
 from convworks.nets.blocks import Stem, conv_relu, init_xavier, named
 
 
-def nin_block(in_channels: int, out_channels: int, kernel: int, **options: int) -> nn.Sequential:
-    """N×C×H×W to N×out×H'×W'. `options` are the first convolution's stride and padding."""
+def nin_block(
+    in_channels: int, out_channels: int, kernel: int, stride: int = 1, padding: int = 0
+) -> nn.Sequential:
+    """N×C×H×W to N×out×H'×W'."""
     return named(
-        spatial=conv_relu(in_channels, out_channels, kernel, **options),
+        spatial=conv_relu(in_channels, out_channels, kernel, stride, padding),
         mix1=conv_relu(out_channels, out_channels, 1),
         mix2=conv_relu(out_channels, out_channels, 1),
     )
@@ -44,12 +46,12 @@ class NiN(nn.Sequential):
         dropout: float = 0.5,
     ) -> None:
         if stem == "small":
-            first = OrderedDict(block1=nin_block(in_channels, 96, 3, padding=1))
+            first: dict[str, nn.Module] = {"block1": nin_block(in_channels, 96, 3, padding=1)}
         else:
-            first = OrderedDict(
-                block1=nin_block(in_channels, 96, 11, stride=4),
-                pool1=nn.MaxPool2d(3, stride=2),
-            )
+            first = {
+                "block1": nin_block(in_channels, 96, 11, stride=4),
+                "pool1": nn.MaxPool2d(3, stride=2),
+            }
         super().__init__(
             OrderedDict(
                 **first,

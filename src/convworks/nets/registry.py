@@ -68,6 +68,11 @@ def create_model(
     for option in ("num_classes", "in_channels"):
         if getattr(spec, option) < 1:
             raise InputError(f"{option} must be at least 1, not {getattr(spec, option)}.")
+    return build(row, spec)
+
+
+def build(row: Row, spec: ModelSpec) -> "nn.Module":
+    """A row's network, without a check of the image's size."""
     module, constructor = row.build.split(":")
     network = getattr(import_module(f"convworks.nets.{module}"), constructor)
     taken = signature(network).parameters
@@ -98,12 +103,12 @@ def _choose_stem(row: Row, side: int, stem: str) -> Literal["paper", "small"]:
     else:
         raise unknown("stem", stem, ("auto", "paper", "small"))
     if side < smallest:
-        ways_out = f"use --image-size {smallest} or larger (image_size={smallest} in Python)"
-        if stem == "paper" and row.smallest_small is not None and side >= row.smallest_small:
-            ways_out += ", or stem='small'"
+        only_paper = stem == "paper" and row.smallest_small is not None
+        way_out = f"use --image-size {smallest} or larger (image_size={smallest} in Python)"
+        if only_paper and side >= (row.smallest_small or 0):
+            way_out += ", or stem='small'"
         raise InputError(
             f"{row.name} cannot take {side}×{side} images, the smallest side"
-            f" {'with the paper stem ' if row.smallest_small is not None and stem == 'paper' else ''}"
-            f"is {smallest}: {ways_out}."
+            f"{' with the paper stem' if only_paper else ''} is {smallest}: {way_out}."
         )
     return "paper" if stem == "paper" else "small"

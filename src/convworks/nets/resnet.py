@@ -50,9 +50,7 @@ class BasicBlock(nn.Module):
         return out
 
 
-def residual_stage(
-    in_channels: int, out_channels: int, blocks: int, stride: int
-) -> nn.Sequential:
+def residual_stage(in_channels: int, out_channels: int, blocks: int, stride: int) -> nn.Sequential:
     """Blocks one after the other; the first changes channels and side."""
     stage = nn.Sequential(BasicBlock(in_channels, out_channels, stride))
     for _ in range(blocks - 1):

@@ -23,7 +23,7 @@ from collections.abc import Sequence
 from torch import nn
 
 from convworks.nets.alexnet import fc_head
-from convworks.nets.blocks import Stem, conv_relu, flat_features, init_xavier, named
+from convworks.nets.blocks import Stem, conv_relu, flat_features, init_xavier
 
 
 def vgg_block(in_channels: int, out_channels: int, convs: int, pool: bool = True) -> nn.Sequential:

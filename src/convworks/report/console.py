@@ -4,7 +4,6 @@ It goes to standard error, so that standard output holds results only. Where tha
 there are lines and no bar.
 """
 
-from pathlib import Path
 from types import TracebackType
 
 from rich.console import Console
@@ -72,7 +71,7 @@ class ConsoleProgress(Observer):
                 figures=f"loss {progress.loss:.3f}  {progress.images_per_second:,.0f} images/s",
             )
 
-    def epoch(self, path: Path, history: tuple[EpochRecord, ...]) -> None:
+    def epoch(self, history: tuple[EpochRecord, ...]) -> None:
         """A line with the epoch's figures."""
         record = history[-1]
         self.console.print(

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Any
 
 from convworks.train.checkpoint import write_whole
-from convworks.train.observer import EpochRecord, Observer
+from convworks.train.observer import EpochRecord, Observer, Plan
 
 CURVES = "curves.svg"
 
@@ -44,11 +44,8 @@ class CurvesFile(Observer):
     """Writes `curves.svg` when the run ends, also when it is stopped."""
 
     def __init__(self) -> None:
-        self.latest: tuple[Path, tuple[EpochRecord, ...]] | None = None
-
-    def epoch(self, path: Path, history: tuple[EpochRecord, ...]) -> None:
-        """Remembers what there is to draw."""
-        self.latest = path, history
+        self.path = Path()
+        self.history: tuple[EpochRecord, ...] = ()
 
     def __exit__(
         self,
@@ -57,9 +54,16 @@ class CurvesFile(Observer):
         traceback: TracebackType | None,
     ) -> None:
         """Draws."""
-        if self.latest is not None:
-            path, history = self.latest
-            write_whole(path / CURVES, draw_curves(history, path.name))
+        if self.history:
+            write_whole(self.path / CURVES, draw_curves(self.history, self.path.name))
+
+    def begin(self, plan: Plan) -> None:
+        """Remembers where to draw."""
+        self.path = plan.path
+
+    def epoch(self, history: tuple[EpochRecord, ...]) -> None:
+        """Remembers what to draw."""
+        self.history = history
 
 
 def in_notebook() -> bool:
@@ -75,16 +79,24 @@ class LivePlot(Observer):
     """Draws the curves anew after each epoch, in the place of the previous drawing."""
 
     def __init__(self) -> None:
+        self.title = ""
         self.handle: Any = None
 
-    def epoch(self, path: Path, history: tuple[EpochRecord, ...]) -> None:
+    def begin(self, plan: Plan) -> None:
+        """Remembers the title."""
+        self.title = f"{plan.model} on {plan.data}"
+
+    def epoch(self, history: tuple[EpochRecord, ...]) -> None:
         """Draws."""
         from IPython.display import SVG, display
 
         last = history[-1]
-        title = f"{path.name}: validation accuracy {last.val_accuracy:.4f}"
-        picture = SVG(draw_curves(history, f"{title}, {last.images_per_second:,.0f} images/s"))
+        title = (
+            f"{self.title}\nvalidation accuracy {last.val_accuracy:.4f},"
+            f" {last.images_per_second:,.0f} images/s"
+        )
+        picture = SVG(draw_curves(history, title))  # type: ignore[no-untyped-call]
         if self.handle is None:
-            self.handle = display(picture, display_id=True)
+            self.handle = display(picture, display_id=True)  # type: ignore[no-untyped-call]
         else:
             self.handle.update(picture)

@@ -1,11 +1,11 @@
 """The run folder: every file written whole or not at all, none able to run code when loaded.
 
-    config.json        everything needed to repeat the run
-    metrics.jsonl      a record an epoch
-    last.pt            to resume: weights, optimizer, position; loads with weights_only=True
-    best.safetensors   the weights of the best epoch, with what is needed to use them
-    summary.json       the final figures, once the run is complete
-    curves.svg         the curves
+config.json        everything needed to repeat the run
+metrics.jsonl      a record an epoch
+last.pt            to resume: weights, optimizer, position; loads with weights_only=True
+best.safetensors   the weights of the best epoch, with what is needed to use them
+summary.json       the final figures, once the run is complete
+curves.svg         the curves
 """
 
 import io
@@ -188,5 +188,3 @@ def read_summary(folder: Path) -> RunSummary | None:
         return RunSummary(**read_json(folder / SUMMARY))
     except TypeError as error:
         raise InputError(f"{folder / SUMMARY} is of another version ({error}).") from error
-
-

@@ -81,8 +81,13 @@ def _git_commit() -> str | None:
     if not (root / ".git").exists():
         return None
     try:
-        command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40"]  # noqa: S607
+        command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40"]
         result = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603
     except (OSError, subprocess.CalledProcessError):
         return None
     return result.stdout.strip()
+
+
+def precision_name(precision: torch.dtype) -> str:
+    """`fp32`, `bf16` or `fp16`."""
+    return {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}[precision]

@@ -101,8 +101,5 @@ class Observer(AbstractContextManager["Observer", None]):
     def step(self, progress: Progress) -> None:
         """Several times a second."""
 
-    def epoch(self, path: Path, history: tuple[EpochRecord, ...]) -> None:
-        """An epoch is over and saved in the run folder `path`."""
-
-    def end(self, path: Path, history: tuple[EpochRecord, ...], summary: RunSummary) -> None:
-        """The run is complete."""
+    def epoch(self, history: tuple[EpochRecord, ...]) -> None:
+        """An epoch is over and saved."""

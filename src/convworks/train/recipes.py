@@ -60,7 +60,9 @@ def resolve(config: TrainConfig, network: str, train_images: int, mirror: bool) 
         recipe = _book(network)
     else:
         recipe = _modern(config.batch_size or 128, train_images, mirror)
-    given = {f.name: value for f in fields(Recipe) if (value := getattr(config, f.name)) is not None}
+    given = {
+        f.name: value for f in fields(Recipe) if (value := getattr(config, f.name)) is not None
+    }
     return replace(recipe, **given)
 
 

@@ -114,7 +114,9 @@ def evaluate(
     if run.classes != data.classes:
         raise InputError(f"The run knows other classes than {data.title}: {', '.join(run.classes)}")
     if len(run.preparation.mean) != data.channels:
-        raise InputError(f"The run takes {len(run.preparation.mean)} channels, not {data.channels}.")
+        raise InputError(
+            f"The run takes {len(run.preparation.mean)} channels, not {data.channels}."
+        )
     place = choose_device(device)
     loader = open_loader(
         getattr(data, part),

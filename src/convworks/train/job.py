@@ -1,0 +1,311 @@
+"""A run made ready: what the config leaves open decided, the folder opened, the position read."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from convworks.data.augment import Preparation
+from convworks.data.loader import Loader, open_loader
+from convworks.data.splits import Data, Images, MemoryImages
+from convworks.errors import InputError, UsageError
+from convworks.measure.summary import count_macs
+from convworks.nets.blocks import output_shape
+from convworks.nets.registry import spec_of
+from convworks.train import checkpoint
+from convworks.train.config import TrainConfig
+from convworks.train.device import (
+    choose_device,
+    choose_precision,
+    environment,
+    precision_name,
+)
+from convworks.train.observer import EpochRecord, Observer, Plan, RunSummary
+from convworks.train.recipes import Recipe, resolve
+from convworks.train.run import Metrics
+
+MOMENTUM = 0.9
+
+MAY_DIFFER = frozenset(("out", "device", "workers", "compile", "init"))
+"""Settings that a resumed run may have otherwise than when it was begun."""
+
+
+@dataclass
+class State:
+    """Where a run stands: all that `last.pt` holds besides weights and optimizer."""
+
+    tally: Tensor
+    """Of the current epoch: the sum of losses over pictures, and the count of right answers."""
+    epoch: int = 0
+    """Epochs that are over."""
+    batch: int = 0
+    """Batches of the current epoch that are done."""
+    seconds: float = 0.0
+    """Spent in the current epoch's training."""
+    history: tuple[EpochRecord, ...] = ()
+
+
+@dataclass
+class Job:
+    """Everything a run works with."""
+
+    path: Path
+    config: TrainConfig
+    recipe: Recipe
+    data: Data
+    model: nn.Module
+    network: nn.Module
+    """`model`, or what torch.compile made of it."""
+    macs: int
+    device: torch.device
+    precision: torch.dtype
+    prepare: Preparation
+    train: Loader
+    val: Loader
+    optimizer: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler
+    state: State
+    observers: Sequence[Observer]
+
+    @property
+    def title(self) -> str:
+        """The network's name."""
+        return _title(self.model)
+
+    def autocast(self) -> torch.autocast:
+        """The context in which the network is computed."""
+        return torch.autocast(self.device.type, self.precision, self.precision != torch.float32)
+
+    def plan(self) -> Plan:
+        """What is about to be trained, for observers."""
+        return Plan(
+            model=self.title,
+            parameters=_count_parameters(self.model),
+            macs=self.macs,
+            data=str(self.data),
+            recipe=self.config.recipe,
+            epochs=self.recipe.epochs,
+            first_epoch=self.state.epoch,
+            steps_per_epoch=len(self.train),
+            batch_size=self.train.batch_size,
+            device=str(self.device),
+            precision=precision_name(self.precision),
+            path=self.path,
+        )
+
+    def summarize(self, best: EpochRecord, test: Metrics) -> RunSummary:
+        """The final figures."""
+        history = self.state.history
+        return RunSummary(
+            model=self.title,
+            data=self.data.title,
+            recipe=self.config.recipe,
+            parameters=_count_parameters(self.model),
+            macs=self.macs,
+            epochs=len(history),
+            best_epoch=best.epoch,
+            val_accuracy=best.val_accuracy,
+            test_loss=test.loss,
+            test_accuracy=test.accuracy,
+            test_images=test.images,
+            images_per_second=median(record.images_per_second for record in history),
+            seconds=sum(record.seconds for record in history),
+            device=str(self.device),
+            precision=precision_name(self.precision),
+        )
+
+    def metadata(self, record: EpochRecord) -> dict[str, object]:
+        """What using the weights needs, for the header of best.safetensors."""
+        return {
+            **self._identity(),
+            "epoch": record.epoch,
+            "val_accuracy": record.val_accuracy,
+        }
+
+    def settings(self) -> dict[str, Any]:
+        """What config.json says."""
+        return {
+            "data": asdict(self.data.spec),
+            "train": self.config.to_dict(),
+            "device": str(self.device),
+            "precision": precision_name(self.precision),
+            **self._identity(),
+            "environment": environment(self.device),
+        }
+
+    def _identity(self) -> dict[str, Any]:
+        spec = spec_of(self.model)
+        return {
+            "model": asdict(spec) if spec else None,
+            "classes": list(self.data.classes),
+            "preparation": asdict(self.prepare),
+        }
+
+    def save(self) -> None:
+        """Writes last.pt."""
+        state = {**vars(self.state), "history": [asdict(r) for r in self.state.history]}
+        checkpoint.save_last(
+            self.path,
+            {
+                "model": self.model.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "scaler": self.scaler.state_dict(),
+                "state": state,
+            },
+        )
+
+    def restore(self) -> None:
+        """Reads last.pt; InputError when the run was begun with other settings."""
+        self._check_same(checkpoint.read_json(self.path / checkpoint.CONFIG))
+        saved = checkpoint.load_last(self.path, self.device)
+        if saved is None:
+            return
+        self.model.load_state_dict(saved["model"])
+        self.optimizer.load_state_dict(saved["optimizer"])
+        self.scaler.load_state_dict(saved["scaler"])
+        history = tuple(EpochRecord(**record) for record in saved["state"].pop("history"))
+        self.state = State(**saved["state"], history=history)
+
+    def _check_same(self, begun: dict[str, Any]) -> None:
+        now = self.settings()
+        for section in ("model", "data", "train"):
+            theirs, ours = begun.get(section) or {}, now[section] or {}
+            for name in sorted((theirs.keys() | ours.keys()) - MAY_DIFFER):
+                if theirs.get(name) != ours.get(name):
+                    raise InputError(
+                        f"{self.path} was begun with {section} {name}={theirs.get(name)}, not"
+                        f" {ours.get(name)}: resume it without that, or begin a new run from its"
+                        f" weights with --init {self.path}."
+                    )
+
+
+def open_job(
+    model: nn.Module,
+    data: Data,
+    config: TrainConfig,
+    observers: Sequence[Observer],
+    resume: bool,
+) -> Job:
+    """Decides all that the config leaves open and makes, or with `resume` reads, the run folder.
+
+    Raises InputError for what cannot be trained; nothing is written then.
+    """
+    _check_fit(model, data)
+    spec = spec_of(model)
+    recipe = resolve(config, spec.name if spec else "", len(data.train), data.mirror)
+    device = choose_device(config.device)
+    macs = count_macs(model, (data.channels, data.image_size, data.image_size))
+    precision = choose_precision(config.precision, device, macs)
+    if config.init is not None and not resume:
+        checkpoint.apply_weights(model, checkpoint.load_weights(config.init)[0], config.init)
+    model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    path = _open_folder(config, f"{_title(model)}-{data.title}", resume)
+    crop = recipe.augment != "none"
+    job = Job(
+        path=path,
+        config=replace(config, out=path, **asdict(recipe)),
+        recipe=recipe,
+        data=data,
+        model=model,
+        network=torch.compile(model) if config.compile == "on" else model,  # type: ignore[arg-type]
+        macs=macs,
+        device=device,
+        precision=precision,
+        prepare=_preparation(data, recipe),
+        train=part_loader(data.train, data, config, recipe, device, shuffle=True, crop=crop),
+        val=part_loader(data.val, data, config, recipe, device),
+        optimizer=_make_optimizer(model, recipe),
+        scaler=torch.amp.GradScaler(device.type, enabled=precision == torch.float16),
+        state=State(torch.zeros(2, device=device)),
+        observers=observers,
+    )
+    if resume:
+        job.restore()
+    else:
+        checkpoint.write_json(path / checkpoint.CONFIG, job.settings())
+    return job
+
+
+def part_loader(
+    images: Images,
+    data: Data,
+    config: TrainConfig,
+    recipe: Recipe,
+    device: torch.device,
+    *,
+    shuffle: bool = False,
+    crop: bool = False,
+) -> Loader:
+    """The loader of one part of the data. Files are decoded by one process a core, 8 at most."""
+    workers = min(8, os.cpu_count() or 1) if config.workers is None else config.workers
+    return open_loader(
+        images,
+        batch_size=recipe.batch_size,
+        image_size=data.image_size,
+        device=device,
+        workers=0 if isinstance(images, MemoryImages) else workers,
+        shuffle=shuffle,
+        crop=crop,
+    )
+
+
+def _preparation(data: Data, recipe: Recipe) -> Preparation:
+    if recipe.normalize == "on":
+        return Preparation(data.image_size, data.mean, data.std)
+    return Preparation(data.image_size, (0.0,) * data.channels, (1.0,) * data.channels)
+
+
+def _open_folder(config: TrainConfig, title: str, resume: bool) -> Path:
+    """A new run folder, or the one to resume."""
+    if not resume:
+        return checkpoint.create_run_folder(config.out, title)
+    if config.out is None:
+        raise UsageError("--resume needs --out DIR, the run folder to go on with.")
+    return config.out
+
+
+def _make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    """One pass over all weights a step (`fused`), weight decay on matrices and kernels only."""
+    trained = [p for p in model.parameters() if p.requires_grad]
+    groups: list[dict[str, Any]] = [
+        {"params": [p for p in trained if p.ndim > 1], "weight_decay": recipe.weight_decay},
+        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    groups = [group for group in groups if group["params"]]
+    if recipe.optimizer == "adamw":
+        return torch.optim.AdamW(groups, lr=recipe.lr, fused=True)
+    nesterov = recipe.optimizer == "nesterov"
+    momentum = MOMENTUM if nesterov else 0.0
+    return torch.optim.SGD(groups, recipe.lr, momentum=momentum, nesterov=nesterov, fused=True)
+
+
+def _check_fit(model: nn.Module, data: Data) -> None:
+    """InputError unless the model takes the data's pictures and gives a logit a class."""
+    spec = spec_of(model)
+    size = data.image_size
+    if spec and (spec.in_channels, spec.image_size) != (data.channels, size):
+        raise InputError(
+            f"The network was made for {spec.in_channels}×{spec.image_size}×{spec.image_size}"
+            f" images, the data are {data.channels}×{size}×{size}: give create_model and load_data"
+            " the same image_size, and create_model in_channels=data.channels."
+        )
+    logits = output_shape(model, data.channels, size)[1:].numel()
+    if logits != len(data.classes):
+        raise InputError(
+            f"The network tells {logits} classes apart, the data have {len(data.classes)}: make it"
+            f" with num_classes={len(data.classes)}."
+        )
+
+
+def _title(model: nn.Module) -> str:
+    spec = spec_of(model)
+    return spec.name if spec else type(model).__name__
+
+
+def _count_parameters(model: nn.Module) -> int:
+    return sum(p.numel() for p in model.parameters())

@@ -17,7 +17,7 @@ CROP_SHARE = 8
 def random_crop(pixels: Tensor, generator: Generator) -> Tensor:
     """N×C×H×W shifted by up to 1/8 of the side each way; what comes in is black."""
     n, _, height, width = pixels.shape
-    pad = max(1, round(max(height, width) / CROP_SHARE))
+    pad = max(1, max(height, width) // CROP_SHARE)
     offsets = torch.randint(0, 2 * pad + 1, (2, n, 1), generator=generator)
     rows = (offsets[0] + torch.arange(height)).to(pixels.device)
     columns = (offsets[1] + torch.arange(width)).to(pixels.device)

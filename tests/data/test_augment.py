@@ -1,0 +1,92 @@
+"""Batches of pixels: shifts, flips, scaling, each against torchvision or by hand."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torchvision.transforms import v2
+
+from convworks.data.augment import Preparation, random_crop, random_flip
+from convworks.data.loader import MemoryLoader
+from convworks.data.splits import MemoryImages
+
+CPU = torch.device("cpu")
+
+
+def generator(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.mark.parametrize("size", [8, 28, 32])
+def test_a_crop_is_a_shift(size: int) -> None:
+    pixels = torch.randint(1, 256, (64, 3, size, size), dtype=torch.uint8)
+    cropped = random_crop(pixels, generator(0))
+    assert cropped.shape == pixels.shape
+    assert cropped.dtype == torch.uint8
+    pad = size // 8
+    padded = torch.nn.functional.pad(pixels, (pad,) * 4)
+    shifts = set()
+    for before, after in zip(padded, cropped, strict=True):
+        matches = [
+            (row, column)
+            for row in range(2 * pad + 1)
+            for column in range(2 * pad + 1)
+            if torch.equal(before[:, row : row + size, column : column + size], after)
+        ]
+        assert len(matches) == 1
+        shifts.update(matches)
+    assert len(shifts) > 5  # each picture has its own
+
+
+def test_a_flip_concerns_about_half() -> None:
+    pixels = torch.randint(0, 256, (1000, 1, 4, 4), dtype=torch.uint8)
+    flipped = random_flip(pixels, generator(0))
+    mirrored = (flipped == pixels.flip(3)).flatten(1).all(1)
+    same = (flipped == pixels).flatten(1).all(1)
+    assert (mirrored | same).all()
+    assert 400 < mirrored.sum() < 600
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(4, 40), st.integers(1, 60), st.integers(1, 3))
+def test_preparation_is_torchvisions_resize_and_normalize(
+    before: int, after: int, channels: int
+) -> None:
+    pixels = torch.randint(0, 256, (3, channels, before, before), dtype=torch.uint8)
+    mean, std = (0.3, 0.4, 0.5)[:channels], (0.2, 0.3, 0.25)[:channels]
+    expected = v2.Compose(
+        [
+            v2.ToDtype(torch.float32, scale=True),
+            v2.Resize((after, after), antialias=True),
+            v2.Normalize(mean, std),
+        ]
+    )(pixels)
+    torch.testing.assert_close(
+        Preparation(after, mean, std)(pixels), expected, rtol=1e-4, atol=1e-4
+    )
+
+
+def test_training_batches_are_shuffled_whole_and_repeatable() -> None:
+    images = MemoryImages(torch.zeros(103, 1, 2, 2, dtype=torch.uint8), torch.arange(103))
+    loader = MemoryLoader(images, batch_size=10, shuffle=True, device=CPU)
+
+    def labels(seed: int, start: int = 0) -> list[int]:
+        return torch.cat([labels for _, labels in loader.epoch(seed, start)]).tolist()
+
+    assert len(loader) == 10
+    assert len(set(labels(1))) == 100
+    assert labels(1) == labels(1) != labels(2)
+    assert labels(1, start=4) == labels(1)[40:]
+
+
+def test_other_batches_leave_nothing_out() -> None:
+    images = MemoryImages(torch.zeros(103, 1, 2, 2, dtype=torch.uint8), torch.arange(103))
+    loader = MemoryLoader(images, batch_size=10, shuffle=False, device=CPU)
+    assert len(loader) == 11
+    assert torch.cat([labels for _, labels in loader.epoch()]).tolist() == list(range(103))
+
+
+def test_fewer_pictures_than_a_batch() -> None:
+    images = MemoryImages(torch.zeros(7, 1, 2, 2, dtype=torch.uint8), torch.arange(7))
+    loader = MemoryLoader(images, batch_size=10, shuffle=True, device=CPU)
+    assert [len(labels) for _, labels in loader.epoch()] == [7]

@@ -1,0 +1,155 @@
+"""Image folders: what is read, and what is refused with one line that names the file."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from sklearn.datasets import load_sample_images
+
+from conftest import write_digits
+from convworks.data.folder import decode
+from convworks.data.loader import open_loader
+from convworks.data.sources import load_data
+from convworks.data.splits import FileImages
+from convworks.errors import InputError
+
+CPU = torch.device("cpu")
+
+
+def test_a_folder_without_parts(digit_pictures: Path) -> None:
+    data = load_data(digit_pictures, image_size=28)
+    assert data.classes == ("digit0", "digit1", "digit2")
+    assert data.channels == 1  # all pictures are grey
+    assert (len(data.train), len(data.val), len(data.test)) == (27, 3, 6)
+    assert isinstance(data.train, FileImages)
+    again = load_data(digit_pictures, image_size=28)
+    assert isinstance(again.train, FileImages)
+    assert data.train.paths == again.train.paths
+    parts = [set(part.paths) for part in (data.train, data.val, data.test)]  # type: ignore[union-attr]
+    assert len(set.union(*parts)) == 36
+
+
+@pytest.mark.parametrize("parts", [("test",), ("val",), ("test", "val")])
+def test_parts_of_its_own_are_used(tmp_path: Path, parts: tuple[str, ...]) -> None:
+    root = tmp_path / "pictures"
+    write_digits(root / "train", (3, 4), count=20)
+    for i, part in enumerate(parts):
+        write_digits(root / part, (3, 4), count=5, skip=20 + 5 * i)
+    data = load_data(root, image_size=28)
+    for part in parts:
+        images = getattr(data, part)
+        assert len(images) == 10
+        assert all(path.parts[-3] == part for path in images.paths)
+    held = 40 - len(data.train)
+    assert held == {"test": 4, "val": 8}.get("".join(parts), 0)
+
+
+def test_colour_photographs(tmp_path: Path) -> None:
+    for name, picture in zip(("china", "flower"), load_sample_images().images, strict=True):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for i in range(4):
+            Image.fromarray(picture[i * 40 :]).save(tmp_path / "photos" / name / f"{i}.jpg")
+    data = load_data(tmp_path / "photos", image_size=64)
+    assert data.channels == 3
+    assert len(data.mean) == 3
+    assert data.mirror
+
+
+def test_decode_takes_the_central_square(tmp_path: Path) -> None:
+    picture = Image.new("RGB", (60, 20), "red")
+    picture.paste("blue", (20, 0, 40, 20))
+    picture.save(tmp_path / "a.png")
+    pixels = decode(tmp_path / "a.png", channels=3, size=20)
+    assert pixels.shape == (3, 20, 20)
+    assert pixels.float().mean((1, 2)).tolist() == [0, 0, 255]
+
+
+def test_decode_applies_exif_rotation(tmp_path: Path) -> None:
+    picture = Image.new("L", (20, 20))
+    picture.paste(255, (0, 0, 20, 10))  # white above
+    exif = Image.Exif()
+    exif[0x0112] = 3  # turned by 180°
+    picture.save(tmp_path / "a.png", exif=exif)
+    pixels = decode(tmp_path / "a.png", channels=1, size=20)
+    assert pixels[0, :5].max() == 0
+    assert pixels[0, -5:].min() == 255
+
+
+def test_crops_depend_on_their_seed_alone(tmp_path: Path) -> None:
+    Image.fromarray(load_sample_images().images[0]).save(tmp_path / "a.jpg")
+    first, same, other = (decode(tmp_path / "a.jpg", 3, 64, seed) for seed in (1, 1, 2))
+    assert torch.equal(first, same)
+    assert not torch.equal(first, other)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_batches_do_not_depend_on_the_workers(digit_pictures: Path, workers: int) -> None:
+    data = load_data(digit_pictures, image_size=28)
+
+    def batches(workers: int, crop: bool, start: int = 0) -> list[torch.Tensor]:
+        loader = open_loader(
+            data.train,
+            batch_size=8,
+            image_size=28,
+            device=CPU,
+            workers=workers,
+            shuffle=True,
+            crop=crop,
+        )
+        return [pixels for pixels, _ in loader.epoch(seed=5, start=start)]
+
+    for crop in (False, True):
+        expected = batches(0, crop)
+        assert len(expected) == 3  # of 27 pictures three fill no batch
+        found = batches(workers, crop)
+        assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+        entered = batches(workers, crop, start=2)
+        assert len(entered) == 1
+        assert torch.equal(entered[0], expected[2])
+
+
+def test_no_pictures(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="No pictures in .*one sub-folder a class"):
+        load_data(tmp_path)
+
+
+def test_one_class(digit_pictures: Path) -> None:
+    shutil.rmtree(digit_pictures / "digit1")
+    shutil.rmtree(digit_pictures / "digit2")
+    with pytest.raises(InputError, match=r"one class only \(digit0\)"):
+        load_data(digit_pictures)
+
+
+def test_an_empty_class(digit_pictures: Path) -> None:
+    (digit_pictures / "digit9").mkdir()
+    with pytest.raises(InputError, match="digit9 has no pictures"):
+        load_data(digit_pictures)
+
+
+def test_a_class_that_was_not_trained(tmp_path: Path) -> None:
+    write_digits(tmp_path / "train", (3, 4), count=9)
+    write_digits(tmp_path / "test", (3, 5), count=9)
+    with pytest.raises(InputError, match="digit5 is a class that the training part has not"):
+        load_data(tmp_path)
+
+
+def test_too_few_pictures(tmp_path: Path) -> None:
+    write_digits(tmp_path / "pictures", (3, 4), count=1)
+    with pytest.raises(InputError, match="at least three"):
+        load_data(tmp_path / "pictures")
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_unreadable_picture_is_named(digit_pictures: Path, workers: int) -> None:
+    data = load_data(digit_pictures, image_size=28)
+    assert isinstance(data.train, FileImages)
+    bad = data.train.paths[4]
+    bad.write_bytes(bad.read_bytes()[:60])
+    loader = open_loader(data.train, batch_size=9, image_size=28, device=CPU, workers=workers)
+    with pytest.raises(InputError, match=f"Cannot read .*{bad.parent.name}/{bad.name}"):
+        list(loader.epoch())
+    bad.write_text("no picture at all")
+    with pytest.raises(InputError, match=f"{bad.name} .not a picture .*repair or remove"):
+        list(loader.epoch())

@@ -1,0 +1,209 @@
+"""Data sets by name, and how parts are held out."""
+
+import gzip
+import hashlib
+import http.server
+import struct
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from torchvision import datasets
+
+from convworks.data.sources import SOURCES, data_root, load_data
+from convworks.data.splits import MemoryImages, hold_out, mean_and_std
+from convworks.errors import InputError, UsageError
+
+
+def test_digits_are_the_real_ones() -> None:
+    data = load_data("digits")
+    assert len(data.train) + len(data.val) + len(data.test) == 1797
+    assert data.classes == tuple("0123456789")
+    assert (data.channels, data.image_size) == (1, 28)
+    assert isinstance(data.train, MemoryImages)
+    assert data.train.pixels.dtype == torch.uint8
+    assert data.train.pixels.shape[1:] == (1, 8, 8)
+    assert data.train.pixels.max() == 255
+
+
+def test_parts_do_not_overlap_and_do_not_depend_on_luck() -> None:
+    data, again, other = load_data("digits"), load_data("digits"), load_data("digits", seed=1)
+    assert isinstance(data.train, MemoryImages)
+    parts = [getattr(data, name).pixels.flatten(1) for name in ("train", "val", "test")]
+    pictures = {tuple(row) for part in parts for row in part.tolist()}
+    assert len(pictures) == sum(map(len, parts))  # the set itself holds no picture twice
+    assert torch.equal(data.test.labels, again.test.labels)
+    assert not torch.equal(data.test.labels, other.test.labels)
+
+
+def test_held_out_parts_are_stratified() -> None:
+    labels = torch.tensor([0] * 100 + [1] * 50 + [2] * 2 + [3])
+    kept, held = hold_out(labels, 0.2, seed=0)
+    assert torch.bincount(labels[held], minlength=4).tolist() == [20, 10, 1, 0]
+    assert sorted(kept.tolist() + held.tolist()) == list(range(153))
+
+
+def test_mean_and_std_agree_with_torch() -> None:
+    pixels = torch.randint(0, 256, (50, 3, 9, 7), dtype=torch.uint8)
+    mean, std = mean_and_std(pixels)
+    scaled = pixels.double() / 255
+    torch.testing.assert_close(
+        torch.tensor(mean).double(), scaled.mean((0, 2, 3)), rtol=1e-6, atol=0
+    )
+    expected = scaled.std((0, 2, 3), correction=0)
+    torch.testing.assert_close(torch.tensor(std).double(), expected, rtol=1e-6, atol=0)
+    assert mean_and_std(torch.zeros(2, 1, 3, 3, dtype=torch.uint8)) == ((0.0,), (1.0,))
+
+
+def test_fashion_mnist_is_found_offline(fashion_root: Path) -> None:
+    data = load_data("fashion_mnist", image_size=96, root=fashion_root)
+    assert (len(data.train), len(data.val), len(data.test)) == (54_000, 6_000, 10_000)
+    assert data.classes[0] == "T-shirt/top"
+    assert data.classes[9] == "Ankle boot"
+    assert data.image_size == 96
+    assert torch.bincount(data.val.labels).tolist() == [600] * 10
+    # Published mean and deviation of the whole training part: 0.2860 and 0.3530.
+    assert data.mean[0] == pytest.approx(0.2860, abs=0.001)
+    assert data.std[0] == pytest.approx(0.3530, abs=0.001)
+
+
+def test_unknown_data_get_the_nearest_name() -> None:
+    with pytest.raises(InputError, match="did you mean 'fashion_mnist'"):
+        load_data("fashionmnist")
+    with pytest.raises(InputError, match="no data set or folder 'no/such/folder'"):
+        load_data("no/such/folder")
+
+
+def test_values_out_of_range() -> None:
+    with pytest.raises(UsageError, match="at least 1 pixel, not 0"):
+        load_data("digits", image_size=0)
+    with pytest.raises(UsageError, match="val_fraction"):
+        load_data("digits", val_fraction=1.0)
+
+
+def test_the_root_is_the_argument_else_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CONVWORKS_DATA", "/from/the/variable")
+    assert data_root() == Path("/from/the/variable")
+    assert data_root("/given") == Path("/given")
+    monkeypatch.delenv("CONVWORKS_DATA")
+    assert data_root() == Path("~/.cache/convworks").expanduser()
+
+
+# Small sets in the published formats, served from this machine, take the way of a real download.
+
+
+def idx(array: torch.Tensor) -> bytes:
+    """The IDX format of uint8 arrays (MNIST's page describes it), gzipped."""
+    header = struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape)
+    return gzip.compress(header + array.to(torch.uint8).numpy().tobytes())
+
+
+@pytest.fixture
+def small_mnist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Lets torchvision's MNIST download 200 + 40 pictures; yields the served folder."""
+    served = tmp_path / "served"
+    served.mkdir()
+    torch.manual_seed(0)
+    for part, count in (("train", 200), ("t10k", 40)):
+        images = torch.randint(0, 256, (count, 28, 28))
+        labels = torch.arange(count) % 10
+        (served / f"{part}-images-idx3-ubyte.gz").write_bytes(idx(images))
+        (served / f"{part}-labels-idx1-ubyte.gz").write_bytes(idx(labels))
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def __init__(self, *arguments: object) -> None:
+            super().__init__(*arguments, directory=str(served))
+
+        def log_message(self, *arguments: object) -> None:
+            """Quiet."""
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        hashes = [
+            (file.name, hashlib.md5(file.read_bytes()).hexdigest())
+            for file in sorted(served.iterdir())
+        ]
+        monkeypatch.setattr(datasets.MNIST, "resources", hashes)
+        monkeypatch.setattr(datasets.MNIST, "mirrors", [f"http://127.0.0.1:{server.server_port}/"])
+        yield served
+        server.shutdown()
+
+
+def test_a_download_is_kept_and_not_repeated(
+    small_mnist: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    root = tmp_path / "root"
+    data = load_data("mnist", root=root)
+    assert (len(data.train), len(data.val), len(data.test)) == (180, 20, 40)
+    assert data.classes == tuple("0123456789")
+    assert "100%" in capfd.readouterr().err  # a progress bar
+    for file in small_mnist.iterdir():
+        file.unlink()
+    again = load_data("mnist", root=root)
+    assert torch.equal(again.test.pixels, data.test.pixels)
+
+
+def test_a_failed_download_says_what_to_do(small_mnist: Path, tmp_path: Path) -> None:
+    (small_mnist / "train-labels-idx1-ubyte.gz").write_bytes(b"no gzip at all")
+    with pytest.raises(
+        InputError, match="cannot be downloaded .*connect to the internet"
+    ) as caught:
+        load_data("mnist", root=tmp_path / "root")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_root_that_cannot_be_written(small_mnist: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(InputError, match="--data-root"):
+        load_data("mnist", root=tmp_path / "file" / "below")
+
+
+def test_damaged_files_are_refused(small_mnist: Path, tmp_path: Path) -> None:
+    load_data("mnist", root=tmp_path)
+    file = tmp_path / "MNIST" / "raw" / "t10k-images-idx3-ubyte"
+    file.write_bytes(file.read_bytes()[:1000])
+    with pytest.raises(InputError, match="MNIST is not whole below"):
+        load_data("mnist", root=tmp_path)
+
+
+@pytest.mark.parametrize("name", [name for name in SOURCES if name != "digits"])
+def test_every_known_set_names_its_torchvision_class(name: str, tmp_path: Path) -> None:
+    """Offline and empty-handed each fails in one line, never with a traceback of torchvision."""
+    blocked = {"http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9"}
+    with pytest.MonkeyPatch.context() as patch:
+        for variable, value in blocked.items():
+            patch.setenv(variable, value)
+        with pytest.raises(InputError, match="connect to the internet") as caught:
+            load_data(name, root=tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_colour_sets_in_cifars_format(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pictures written in CIFAR-10's files come back with channels first and class names."""
+    import pickle
+
+    torch.manual_seed(0)
+    folder = tmp_path / "cifar-10-batches-py"
+    folder.mkdir()
+    kind = datasets.CIFAR10
+    pixels = torch.randint(0, 256, (20, 3, 32, 32), dtype=torch.uint8)
+    batch = {"data": pixels.flatten(1).numpy(), "labels": [i % 10 for i in range(20)]}
+    names = [f"thing{i}" for i in range(10)]
+    files = [name for name, _ in kind.train_list + kind.test_list]
+    for name in files:
+        (folder / name).write_bytes(pickle.dumps(batch))
+    (folder / "batches.meta").write_bytes(pickle.dumps({"label_names": names}))
+
+    def listed(name: str) -> list[str]:
+        return [name, hashlib.md5((folder / name).read_bytes()).hexdigest()]
+
+    monkeypatch.setattr(kind, "train_list", [listed(name) for name, _ in kind.train_list])
+    monkeypatch.setattr(kind, "test_list", [listed(name) for name, _ in kind.test_list])
+    meta = kind.meta | {"md5": listed("batches.meta")[1]}
+    monkeypatch.setattr(kind, "meta", meta)
+    data = load_data("cifar10", root=tmp_path)
+    assert data.classes == tuple(names)
+    assert (data.channels, data.image_size, len(data.train) + len(data.val)) == (3, 32, 100)
+    assert torch.equal(data.test.pixels, pixels)

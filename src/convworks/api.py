@@ -115,7 +115,7 @@ def resume(
     changed = {
         k: v for k, v in vars(config or TRAIN_DEFAULTS).items() if v != getattr(TRAIN_DEFAULTS, k)
     }
-    merged = replace(TrainConfig.from_dict(settings["train"]), **changed, out=folder)
+    merged = replace(TrainConfig.from_dict(settings["train"]), **(changed | {"out": folder}))
     network = _seeded(merged.seed, lambda: build_model(settings, folder))
     loaded = load_data(**source, root=data_root)
     return fit(network, loaded, merged, resume=True, progress=progress)

@@ -21,10 +21,10 @@ from convworks.train.observer import Progress as Step
 
 
 class ConsoleProgress(Observer):
-    """Shows a run as it goes."""
+    """Shows a run as it goes, on standard error unless on another console."""
 
-    def __init__(self) -> None:
-        self.console = Console(stderr=True, highlight=False, soft_wrap=True)
+    def __init__(self, console: Console | None = None) -> None:
+        self.console = console or Console(stderr=True)
         self.bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=30),
@@ -47,17 +47,20 @@ class ConsoleProgress(Observer):
         """Takes the bar away."""
         self.bar.stop()
 
+    def _print(self, text: str) -> None:
+        self.console.print(text, highlight=False, soft_wrap=True, markup=False)
+
     def begin(self, plan: Plan) -> None:
         """Says what is trained on what, where and how."""
         self.epochs = plan.epochs
-        self.console.print(
+        self._print(
             f"{plan.model}: {plan.parameters:,} parameters, {plan.macs / 1e6:,.1f} MMACs an image\n"
             f"{plan.data}\n"
             f"{plan.recipe} recipe, {plan.epochs} epochs of {plan.steps_per_epoch} steps, batch"
             f" {plan.batch_size}, {plan.device} in {plan.precision}, into {plan.path}"
         )
         if plan.first_epoch:
-            self.console.print(f"resumed after epoch {plan.first_epoch}")
+            self._print(f"resumed after epoch {plan.first_epoch}")
         self.bar.start()
         self.task = self.bar.add_task("", total=plan.steps_per_epoch, figures="")
 
@@ -74,7 +77,7 @@ class ConsoleProgress(Observer):
     def epoch(self, history: tuple[EpochRecord, ...]) -> None:
         """A line with the epoch's figures."""
         record = history[-1]
-        self.console.print(
+        self._print(
             f"epoch {record.epoch:>{len(str(self.epochs))}}/{self.epochs}"
             f"  loss {record.train_loss:.4f}"
             f"  train {record.train_accuracy:.4f}  val {record.val_accuracy:.4f}"

@@ -1,0 +1,312 @@
+"""The command as users start it: a process, its output, its exit code."""
+
+import json
+import os
+import pty
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from conftest import write_digits
+
+COMMAND = [sys.executable, "-m", "convworks"]
+
+FAST = ["--epochs", "2", "--image-size", "16"]
+"""LeNet on digits in about a second."""
+
+
+def convworks(*arguments: str, **options: object) -> subprocess.CompletedProcess[str]:
+    """Runs the command in the working folder, warnings as errors."""
+    environment = os.environ | {"PYTHONWARNINGS": "error", "OMP_NUM_THREADS": "2"}
+    return subprocess.run(
+        [*COMMAND, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=240,
+        env=environment,
+        **options,  # type: ignore[call-overload]
+    )
+
+
+def metrics(run: Path) -> list[dict[str, float]]:
+    """A run's records without what depends on the clock."""
+    records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    for record in records:
+        del record["seconds"], record["images_per_second"]
+    return records
+
+
+def test_train_without_arguments_is_accurate_and_leaves_its_files() -> None:
+    started = time.perf_counter()
+    done = convworks("train", "--json")
+    assert time.perf_counter() - started < 60
+    assert done.returncode == 0, done.stderr
+    figures = json.loads(done.stdout)
+    assert figures["test_accuracy"] > 0.97
+    assert figures["path"] == "runs/lenet-digits"
+    assert "epoch 1/" in done.stderr.replace("epoch  1/", "epoch 1/")
+    assert (Path("runs/lenet-digits") / "curves.svg").stat().st_size > 5000
+
+
+def test_results_go_to_standard_output_progress_does_not() -> None:
+    done = convworks("train", *FAST, "--out", "a")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("test accuracy 0.")
+    assert "a: best.safetensors" in done.stdout
+    assert "epoch 2/2" in done.stderr
+    assert "\x1b" not in done.stderr + done.stdout
+
+
+def test_a_terminal_gets_a_bar() -> None:
+    """Run on a pseudo-terminal, as a person would."""
+    shown = bytearray()
+
+    def read(descriptor: int) -> bytes:
+        data = os.read(descriptor, 4096)
+        shown.extend(data)
+        return data
+
+    status = pty.spawn([*COMMAND, "train", *FAST, "--epochs", "20"], read)
+    assert os.waitstatus_to_exitcode(status) == 0
+    assert "━".encode() in shown
+    assert b"images/s" in shown
+
+
+def test_an_image_folder() -> None:
+    write_digits(Path("pictures"), classes=(0, 1, 7), count=40)
+    done = convworks("train", "--data", "pictures", *FAST, "--epochs", "40", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["test_accuracy"] > 0.6
+    config = json.loads(Path("runs/lenet-pictures/config.json").read_text())
+    assert config["classes"] == ["digit0", "digit1", "digit7"]
+    assert config["model"]["num_classes"] == 3
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_and_resume_ends_in_the_same_place(number: signal.Signals) -> None:
+    arguments = ["--epochs", "40", "--image-size", "16"]
+    whole = convworks("train", *arguments, "--out", "whole")
+    assert whole.returncode == 0, whole.stderr
+    process = subprocess.Popen(
+        [*COMMAND, "train", *arguments, "--out", "stopped"],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "2"},
+    )
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith("epoch  3/"):
+            process.send_signal(number)
+            break
+    _, rest = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert "go on with: convworks train --resume --out stopped" in rest
+    assert "Traceback" not in rest
+    assert not Path("stopped/summary.json").exists()
+    resumed = convworks("train", "--resume", "--out", "stopped")
+    assert resumed.returncode == 0, resumed.stderr
+    assert "resumed after epoch" in resumed.stderr
+    assert metrics(Path("stopped")) == metrics(Path("whole"))
+    again = convworks("train", "--resume", "--out", "stopped", "--json")
+    assert json.loads(again.stdout)["epochs"] == 40
+
+
+def test_a_killed_run_resumes() -> None:
+    whole = convworks("train", *FAST, "--epochs", "12", "--out", "whole")
+    assert whole.returncode == 0
+    process = subprocess.Popen(
+        [*COMMAND, "train", *FAST, "--epochs", "12", "--out", "killed"],
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "2"},
+    )
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith("epoch  4/"):
+            process.kill()
+            break
+    process.communicate(timeout=60)
+    assert convworks("train", "--resume", "--out", "killed").returncode == 0
+    assert metrics(Path("killed")) == metrics(Path("whole"))
+
+
+BAD: dict[str, tuple[list[str], int, str]] = {
+    "unknown network": (["train", "resnet-18"], 1, "did you mean 'resnet18'"),
+    "unknown data": (["train", "--data", "fashonmnist"], 1, "did you mean 'fashion_mnist'"),
+    "no such folder": (["train", "--data", "no/folder"], 1, "a folder with one sub-folder a class"),
+    "image too small": (["train", "--image-size", "8"], 1, "lenet cannot take 8×8.*is 12"),
+    "empty folder": (["train", "--data", "empty"], 1, "No pictures in"),
+    "one class": (["train", "--data", "one"], 1, "one class only"),
+    "unreadable picture": (["train", "--data", "broken", *FAST], 1, "Cannot read .*bad.png"),
+    "out is a file": (["train", "--out", "file"], 1, "Cannot make the run folder file"),
+    "out below a file": (["train", "--out", "file/run"], 1, "Cannot make the run folder"),
+    "no run to resume": (["train", "--resume", "--out", "empty"], 1, "empty is no run folder"),
+    "resume without folder": (["train", "--resume"], 2, "--resume needs --out DIR"),
+    "no such device": (["train", "--device", "mps"], 1, "no usable mps device"),
+    "no such weights": (["train", "--init", "nowhere"], 1, "Cannot read weights from nowhere"),
+    "data root not writable": (
+        ["train", "--data", "kmnist", "--data-root", "file/below"],
+        1,
+        "--data-root",
+    ),
+    "epochs out of range": (["train", "--epochs", "0"], 2, "--epochs must be at least 1, not 0"),
+    "no number": (["train", "--lr", "fast"], 2, "--lr"),
+    "unknown option": (["train", "--batchsize", "4"], 2, "--batch-size"),
+    "unknown command": (["trian"], 2, "trian"),
+    "no command": ([], 2, "train"),
+    "summary of nothing": (["summary", "lenot"], 1, "did you mean 'lenet'"),
+    "summary input": (["summary", "lenet", "--input", "28"], 2, "such as 3x224x224, not 28"),
+    "summary too small": (["summary", "vgg11", "--input", "3x8x8"], 1, "vgg11 cannot take 8×8"),
+    "no such models": (["models", "xyz*"], 1, "no network like 'xyz"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_one_line_without_a_traceback(case: str) -> None:
+    arguments, code, message = BAD[case]
+    Path("empty").mkdir()
+    Path("file").write_text("a file")
+    write_digits(Path("one"), classes=(4,), count=5)
+    write_digits(Path("broken"), classes=(4, 5), count=9)
+    for folder in Path("broken").iterdir():
+        (folder / "bad.png").write_bytes(b"\x89PNG\r\n\x1a\n nothing more")
+    done = convworks(*arguments)
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    plain = " ".join(done.stderr.replace("│", " ").split())
+    assert __import__("re").search(message, plain), plain
+    if code == 1:
+        last = done.stderr.strip().splitlines()[-1]
+        assert last.startswith("convworks: ")
+        assert plain.endswith(" ".join(last.split()))
+    assert not list(Path().glob("runs/*/last.pt"))
+
+
+def test_debug_shows_the_traceback() -> None:
+    done = convworks("train", "resnet-18", "--debug")
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("convworks: There is no network")
+
+
+def test_an_existing_run_is_not_overwritten() -> None:
+    assert convworks("train", *FAST, "--out", "a").returncode == 0
+    before = Path("a/best.safetensors").read_bytes()
+    again = convworks("train", *FAST, "--out", "a")
+    assert again.returncode == 1
+    assert "a already holds a run: add --resume" in again.stderr
+    assert Path("a/best.safetensors").read_bytes() == before
+
+
+def test_resume_names_what_differs() -> None:
+    assert convworks("train", *FAST, "--out", "a").returncode == 0
+    for option, text in (
+        (["lenet_bn"], "model name=lenet, not lenet_bn"),
+        (["--lr", "0.5"], "train lr="),
+        (["--data", "mnist_of_mine"], "no data set or folder"),
+        (["--image-size", "20"], "image_size=16, not 20"),
+    ):
+        done = convworks("train", *option, "--resume", "--out", "a")
+        assert done.returncode == 1
+        assert text in done.stderr
+
+
+def test_no_space_loses_nothing() -> None:
+    """The system refuses to write files above 100 kB, as a full disk would."""
+
+    def limit() -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+
+    assert convworks("train", *FAST, "--out", "a").returncode == 0
+    shutil.copytree("a", "b")
+    Path("b/summary.json").unlink()
+    before = {file.name: file.read_bytes() for file in Path("b").iterdir()}
+    done = convworks("train", *FAST, "--out", "c", preexec_fn=limit)
+    assert done.returncode == 1
+    assert "Cannot write c/" in done.stderr
+    assert "train --resume --out c" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list(Path("c").glob(".*"))  # no half-written file stays
+    recovered = convworks("train", "--resume", "--out", "c")
+    assert recovered.returncode == 0, recovered.stderr
+    assert metrics(Path("c")) == metrics(Path("a"))
+    assert {file.name: file.read_bytes() for file in Path("b").iterdir()} == before
+
+
+def test_help_is_quick_and_says_what_is_needed() -> None:
+    times = []
+    for _ in range(5):
+        started = time.perf_counter()
+        done = convworks("--help")
+        times.append(time.perf_counter() - started)
+        assert done.returncode == 0
+    # The bound on a shared machine is for the fastest of five; benchmarks measure the rest.
+    assert min(times) < 0.3
+    for command in ("train", "models", "summary"):
+        assert command in done.stdout
+        text = convworks(command, "--help").stdout
+        assert f"convworks {command}" in text.split("usage")[1]
+        assert text.count("convworks " + command) >= 2  # the usage and an example
+    text = " ".join(convworks("train", "--help").stdout.replace("│", " ").split())
+    for option in [
+        "--image-size",
+        "--batch-size",
+        "--epochs",
+        "--lr",
+        "--recipe",
+        "--out",
+        "--resume",
+        "--seed",
+        "--device",
+        "--precision",
+        "--compile",
+        "--init",
+        "--data",
+        "--data-root",
+        "--json",
+        "--debug",
+    ]:
+        assert option in text
+    for default in ("(default: lenet)", "(default: digits)", "(default: modern)", "(default: 0)"):
+        assert default in text
+    assert "(default: the recipe's)" in text
+
+
+def test_help_and_models_import_no_torch() -> None:
+    for arguments in (["--help"], ["train", "--help"], ["models"]):
+        program = (
+            "import sys; from convworks.cli import main\n"
+            f"try: main({arguments!r})\n"
+            "except SystemExit: pass\n"
+            "sys.exit('torch' in sys.modules)"
+        )
+        assert subprocess.run([sys.executable, "-c", program], capture_output=True).returncode == 0
+
+
+def test_models_lists_the_zoo() -> None:
+    rows = json.loads(convworks("models", "--json").stdout)
+    assert [row["name"] for row in rows][:2] == ["lenet", "lenet_bn"]
+    text = convworks("models", "*net18").stdout
+    assert "resnet18" in text
+    assert "11.69 M" in text
+    assert "lenet" not in text
+
+
+def test_summary_shows_shapes_and_totals() -> None:
+    text = convworks("summary", "resnet18", "--input", "1x96x96", "--depth", "1").stdout
+    for words in ("64×24×24", "512×3×3", "stage4", "total"):
+        assert words in text
+    figures = json.loads(convworks("summary", "vgg11", "--json").stdout)
+    assert figures["totals"]["parameters"] == 132_863_336
+
+
+def test_version() -> None:
+    assert convworks("--version").stdout == "convworks 0.1.0\n"

@@ -1,0 +1,412 @@
+"""Training itself: it learns, it repeats, it resumes bit for bit, it stops when it must."""
+
+import json
+import os
+import signal
+from collections import OrderedDict
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from convworks import api
+from convworks.data.sources import load_data
+from convworks.data.splits import Data, MemoryImages
+from convworks.errors import InputError, TrainingError, UsageError
+from convworks.nets.registry import create_model
+from convworks.train import checkpoint, loop
+from convworks.train.config import TrainConfig
+from convworks.train.loop import best_epoch, fit, mix
+from convworks.train.observer import EpochRecord, Observer, Plan, Progress
+from convworks.train.run import Run, evaluate, load
+
+
+class SmallNet(nn.Sequential):
+    """Has all that a resumed run can get wrong: batch norm, dropout, weights with and without
+    decay."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            OrderedDict(
+                conv=nn.Conv2d(1, 8, 3, stride=2),
+                norm=nn.BatchNorm2d(8),
+                relu=nn.ReLU(),
+                drop=nn.Dropout(0.3),
+                pool=nn.AdaptiveAvgPool2d(4),
+                flatten=nn.Flatten(),
+                fc=nn.Linear(128, 10),
+            )
+        )
+
+
+@pytest.fixture(scope="module")
+def digits() -> Data:
+    """Few enough for many runs."""
+    data = load_data("digits", image_size=16)
+    assert isinstance(data.train, MemoryImages)
+    return replace(data, train=data.train.take(torch.arange(300)))
+
+
+def small_net(seed: int = 0) -> SmallNet:
+    torch.manual_seed(seed)
+    return SmallNet()
+
+
+def without_times(run: Run) -> list[dict[str, Any]]:
+    """The run's history, the clock's figures taken out."""
+    times = ("seconds", "images_per_second")
+    return [{k: v for k, v in asdict(r).items() if k not in times} for r in run.history]
+
+
+def assert_same(run: Run, other: Run) -> None:
+    """Equal to the last bit: history, best weights, last weights, optimizer, final figures."""
+    assert without_times(run) == without_times(other)
+    for name, tensor in run.model.state_dict().items():
+        assert torch.equal(tensor, other.model.state_dict()[name]), name
+    mine, theirs = (checkpoint.load_last(r.path, torch.device("cpu")) for r in (run, other))
+    assert mine is not None
+    assert theirs is not None
+    for part in ("model", "optimizer"):
+        torch.testing.assert_close(mine[part], theirs[part], rtol=0, atol=0)
+    assert run.summary is not None
+    assert other.summary is not None
+    assert run.summary.test_loss == other.summary.test_loss
+    assert run.summary.test_accuracy == other.summary.test_accuracy
+
+
+class StopAfterEpoch(Observer):
+    """Ends the process's part of a run as a crash would: by an exception from nowhere."""
+
+    def __init__(self, epoch: int) -> None:
+        self.stop_after = epoch
+
+    def epoch(self, history: tuple[EpochRecord, ...]) -> None:
+        if len(history) == self.stop_after:
+            raise RuntimeError("crash")
+
+
+class InterruptAtStep(Observer):
+    """Presses Ctrl-C in the middle of an epoch."""
+
+    def __init__(self, epoch: int, step: int) -> None:
+        self.at = (epoch, step)
+
+    def step(self, progress: Progress) -> None:
+        if (progress.epoch, progress.step) == self.at:
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+CONFIGS = [
+    TrainConfig(epochs=4, batch_size=32, lr=0.01),
+    TrainConfig(epochs=4, batch_size=32, lr=0.01, precision="bf16", optimizer="nesterov"),
+    TrainConfig(epochs=4, batch_size=32, recipe="book"),
+]
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=["modern", "bf16-nesterov", "book"])
+def test_a_run_stopped_after_any_epoch_and_resumed_is_the_same_run(
+    digits: Data, config: TrainConfig
+) -> None:
+    whole = fit(small_net(), digits, replace(config, out=Path("whole")))
+    for epoch in (1, 2, 3, 4):
+        stopped = replace(config, out=Path(f"stopped{epoch}"))
+        with pytest.raises(RuntimeError, match="crash"):
+            fit(small_net(), digits, stopped, observers=[StopAfterEpoch(epoch)])
+        torch.manual_seed(999 + epoch)  # another process, another global state
+        resumed = fit(small_net(seed=77), digits, stopped, resume=True)
+        assert_same(resumed, whole)
+
+
+def test_ctrl_c_saves_inside_an_epoch(digits: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "REPORT_SECONDS", 0.0)  # every step is observed
+    config = CONFIGS[0]
+    whole = fit(small_net(), digits, replace(config, out=Path("whole")))
+    stopped = replace(config, out=Path("stopped"))
+    for epoch, step in ((0, 3), (2, 8)):
+        with pytest.raises(KeyboardInterrupt, match="train --resume --out stopped"):
+            fit(
+                small_net(),
+                digits,
+                stopped,
+                observers=[InterruptAtStep(epoch, step)],
+                resume=Path("stopped").exists(),
+            )
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert_same(fit(small_net(5), digits, stopped, resume=True), whole)
+
+
+def test_resuming_an_image_folder(digit_pictures: Path) -> None:
+    data = load_data(digit_pictures, image_size=16)
+    config = TrainConfig(epochs=3, batch_size=8, workers=2)
+
+    def net() -> nn.Module:
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(784, 3))
+
+    whole = fit(net(), data, replace(config, out=Path("whole")))
+    stopped = replace(config, out=Path("stopped"), workers=0)
+    with pytest.raises(RuntimeError, match="crash"):
+        fit(net(), data, stopped, observers=[StopAfterEpoch(2)])
+    assert_same(fit(net(), data, stopped, resume=True), whole)
+
+
+def test_same_seed_same_numbers_other_seed_other_numbers(digits: Data) -> None:
+    config = TrainConfig(epochs=2, batch_size=32)
+    first = fit(small_net(), digits, replace(config, out=Path("a")))
+    torch.rand(5)
+    assert_same(fit(small_net(), digits, replace(config, out=Path("b"))), first)
+    other = fit(small_net(), digits, replace(config, out=Path("c"), seed=1))
+    assert without_times(other) != without_times(first)
+
+
+def test_training_leaves_the_global_random_state_alone(digits: Data) -> None:
+    torch.manual_seed(3)
+    expected = torch.rand(2)
+    torch.manual_seed(3)
+    model = SmallNet()
+    torch.manual_seed(3)
+    fit(model, digits, TrainConfig(epochs=1))
+    assert torch.equal(torch.rand(2), expected)
+
+
+def test_a_complete_run_is_returned_as_it_is(digits: Data) -> None:
+    config = TrainConfig(epochs=1, out=Path("a"))
+    run = fit(small_net(), digits, config)
+    before = {file.name: file.stat().st_mtime_ns for file in run.path.iterdir()}
+    again = fit(small_net(1), digits, config, resume=True)
+    assert_same(again, run)
+    assert {file.name: file.stat().st_mtime_ns for file in run.path.iterdir()} == before
+
+
+def test_the_run_folder(digits: Data) -> None:
+    torch.manual_seed(0)
+    model = create_model("lenet", num_classes=10, in_channels=1, image_size=16)
+    run = api.fit(model, digits, TrainConfig(epochs=2), progress=False)
+    assert run.path == Path("runs/lenet-digits")
+    assert {file.name for file in run.path.iterdir()} == {
+        "config.json",
+        "metrics.jsonl",
+        "last.pt",
+        "best.safetensors",
+        "summary.json",
+        "curves.svg",
+    }
+    config = json.loads((run.path / "config.json").read_text())
+    assert config["model"] == {
+        "name": "lenet",
+        "num_classes": 10,
+        "in_channels": 1,
+        "image_size": 16,
+        "stem": "paper",
+    }
+    assert config["data"]["name"] == "digits"
+    assert config["train"]["epochs"] == 2
+    assert config["train"]["lr"] > 0  # decided by the recipe, written down
+    assert {"python", "torch", "cpu", "convworks", "commit"} <= config["environment"].keys()
+    lines = (run.path / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["epoch"] for line in lines] == [1, 2]
+    assert torch.load(run.path / "last.pt", weights_only=True)["state"]["epoch"] == 2
+    second = fit(model, digits, TrainConfig(epochs=1))
+    assert second.path == Path("runs/lenet-digits-2")
+
+
+def test_a_loaded_run_predicts_as_the_trained_one(digits: Data) -> None:
+    torch.manual_seed(0)
+    model = create_model("lenet_bn", num_classes=10, in_channels=1, image_size=16)
+    run = fit(model, digits, TrainConfig(epochs=2, precision="fp32"))
+    loaded = load(run.path)
+    assert loaded.summary == run.summary
+    assert loaded.classes == digits.classes
+    metrics = evaluate(loaded, digits)
+    assert run.summary is not None
+    assert metrics.accuracy == run.summary.test_accuracy
+    assert metrics.loss == pytest.approx(run.summary.test_loss, rel=1e-4)
+    val = evaluate(loaded, digits, part="val")
+    assert val.accuracy == best_epoch(run.history).val_accuracy
+
+
+def test_the_best_epoch_is_kept_not_the_last(digits: Data) -> None:
+    """A rate that ruins the second half: the weights of the first half must be the ones kept."""
+
+    class Ruin(Observer):
+        def epoch(self, history: tuple[EpochRecord, ...]) -> None:
+            if len(history) == 2:
+                with torch.no_grad():
+                    model.fc.weight.zero_()
+                    model.fc.bias.zero_()
+                    model.fc.requires_grad_(False)
+
+    model = small_net()
+    run = fit(model, digits, TrainConfig(epochs=3, batch_size=32, lr=0.01), observers=[Ruin()])
+    assert run.summary is not None
+    assert run.summary.best_epoch < 3
+    assert run.summary.val_accuracy == max(r.val_accuracy for r in run.history)
+    assert run.summary.test_accuracy > 0.3
+    assert model.fc.weight.abs().sum() > 0
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(digits: Data) -> None:
+    class Poison(Observer):
+        def epoch(self, history: tuple[EpochRecord, ...]) -> None:
+            if len(history) == 2:
+                with torch.no_grad():
+                    model.fc.weight.fill_(float("nan"))
+
+    model, out = small_net(), Path("poisoned")
+    config = TrainConfig(epochs=4, batch_size=32, out=out)
+    with pytest.raises(
+        TrainingError, match=r"Stopped at step 19 \(epoch 3\).*smaller --lr"
+    ) as caught:
+        fit(model, digits, config, observers=[Poison()])
+    assert "\n" not in str(caught.value)
+    assert len(load(out, model=SmallNet()).history) == 2  # what was good is still there
+    saved = checkpoint.load_last(out, torch.device("cpu"))
+    assert saved is not None
+    assert all(t.isfinite().all() for t in saved["model"].values())
+
+
+def test_a_learning_rate_beyond_reason_is_explained(digits: Data) -> None:
+    config = TrainConfig(epochs=3, batch_size=32, lr=1e30, optimizer="sgd", warmup=0.0)
+    with pytest.raises(TrainingError, match="is not finite; .*smaller --lr .it was 1e.30"):
+        fit(small_net(), digits, config)
+
+
+def test_learning_rate_schedule(digits: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten per cent of rise, then a half cosine to zero; or a constant."""
+    rates: list[float] = []
+
+    class Note(torch.optim.SGD):
+        def step(self, closure: Any = None) -> None:  # type: ignore[override]
+            rates.append(self.param_groups[0]["lr"])
+            super().step(closure)
+
+    monkeypatch.setattr(torch.optim, "SGD", Note)
+    config = TrainConfig(epochs=4, batch_size=30, optimizer="sgd", lr=0.1)
+    fit(small_net(), digits, config)
+    assert len(rates) == 40
+    assert rates[:4] == pytest.approx([0.025, 0.05, 0.075, 0.1])
+    assert rates[4] == pytest.approx(0.1)
+    assert rates[22] == pytest.approx(0.05)
+    assert rates[4:] == sorted(rates[4:], reverse=True)
+    assert 0 < rates[-1] < 0.001
+    rates.clear()
+    fit(small_net(), digits, replace(config, recipe="book", lr=None))
+    assert set(rates) == {0.05}
+
+
+def test_the_books_recipe_is_plain_sgd(digits: Data) -> None:
+    """One epoch is the textbook loop, step for step: w ← w − lr·gradient, pixels from 0 to 1."""
+    config = TrainConfig(recipe="book", epochs=1, batch_size=300, lr=0.1, precision="fp32")
+    model, twin = small_net(), small_net()
+    model.drop.p = twin.drop.p = 0.0
+    run = fit(model, digits, config)
+    assert isinstance(digits.train, MemoryImages)
+    images = nn.functional.interpolate(digits.train.pixels / 255, (16, 16), mode="bilinear")
+    optimizer = torch.optim.SGD(twin.parameters(), lr=0.1)
+    loss = nn.functional.cross_entropy(twin(images), digits.train.labels)
+    loss.backward()
+    optimizer.step()
+    assert run.history[0].train_loss == pytest.approx(loss.item(), rel=1e-4)
+    for parameter, expected in zip(model.parameters(), twin.parameters(), strict=True):
+        torch.testing.assert_close(parameter, expected, rtol=1e-3, atol=1e-5)
+
+
+def test_observers_see_the_run(digits: Data) -> None:
+    seen: list[object] = []
+
+    class Witness(Observer):
+        def begin(self, plan: Plan) -> None:
+            seen.append(plan)
+
+        def epoch(self, history: tuple[EpochRecord, ...]) -> None:
+            seen.append(history[-1])
+
+    run = fit(small_net(), digits, TrainConfig(epochs=2, batch_size=32), observers=[Witness()])
+    plan, *records = seen
+    assert isinstance(plan, Plan)
+    assert (plan.epochs, plan.steps_per_epoch, plan.model) == (2, 9, "SmallNet")
+    assert tuple(records) == run.history
+
+
+def test_init_begins_with_the_weights_of_another_run(digits: Data) -> None:
+    first = fit(small_net(), digits, TrainConfig(epochs=3, batch_size=32, lr=0.01))
+    model = small_net(9)
+    config = TrainConfig(epochs=1, lr=1e-9, warmup=0.0, init=first.path, augment="none")
+    second = fit(model, digits, config)
+    assert second.history[0].val_accuracy == pytest.approx(
+        best_epoch(first.history).val_accuracy, abs=0.03
+    )
+    with pytest.raises(InputError, match="is of another network: it has no features.conv1.weight"):
+        fit(
+            create_model("lenet", num_classes=10, in_channels=1, image_size=16),
+            digits,
+            TrainConfig(init=first.path),
+        )
+    with pytest.raises(InputError, match="Cannot read weights from nowhere"):
+        fit(small_net(), digits, TrainConfig(init=Path("nowhere")))
+
+
+def test_a_model_that_does_not_fit_the_data_is_refused_before_anything_is_written(
+    digits: Data,
+) -> None:
+    for model, message in (
+        (create_model("lenet", image_size=28), "made for 1×28×28 images, the data are 1×16×16"),
+        (create_model("lenet", image_size=16, num_classes=3), "3 classes apart, the data have 10"),
+        (create_model("resnet18", image_size=16, num_classes=10), "in_channels=data.channels"),
+    ):
+        with pytest.raises(InputError, match=message):
+            fit(model, digits)
+    assert not Path("runs").exists()
+
+
+def test_resume_refuses_other_settings_and_other_folders(digits: Data) -> None:
+    config = TrainConfig(epochs=2, batch_size=32, out=Path("run"))
+    with pytest.raises(RuntimeError, match="crash"):
+        fit(small_net(), digits, config, observers=[StopAfterEpoch(1)])
+    with pytest.raises(InputError, match="begun with train epochs=2, not 3: .*--init run"):
+        fit(small_net(), digits, replace(config, epochs=3), resume=True)
+    with pytest.raises(InputError, match="run already holds a run: add --resume"):
+        fit(small_net(), digits, config)
+    Path("empty").mkdir()
+    with pytest.raises(InputError, match=r"empty is no run folder \(it has no config.json\)"):
+        fit(small_net(), digits, replace(config, out=Path("empty")), resume=True)
+    with pytest.raises(UsageError, match="--resume needs --out"):
+        fit(small_net(), digits, replace(config, out=None), resume=True)
+    Path("run/last.pt").write_bytes(b"damaged")
+    with pytest.raises(InputError, match="Cannot read run/last.pt: .*--init run"):
+        fit(small_net(), digits, config, resume=True)
+
+
+def test_seeds_of_neighbours_differ() -> None:
+    seeds = {mix(a, b, c) for a in range(10) for b in range(10) for c in range(10)}
+    assert len(seeds) == 1000
+    assert all(0 <= seed < 2**63 for seed in seeds)
+    assert mix(1, 2) != mix(2, 1)
+
+
+@pytest.mark.parametrize("precision", ["fp16", "bf16"])
+def test_lower_precisions_learn_too(digits: Data, precision: Any) -> None:
+    config = TrainConfig(epochs=8, batch_size=32, lr=0.01, augment="none", precision=precision)
+    run = fit(small_net(), digits, config)
+    assert run.summary is not None
+    assert run.summary.precision == precision
+    assert run.summary.val_accuracy > 0.8
+    assert all(p.dtype == torch.float32 for p in run.model.parameters())
+
+
+def test_compiled_training_learns(digits: Data) -> None:
+    run = fit(small_net(), digits, TrainConfig(epochs=1, batch_size=32, compile="on"))
+    assert "conv.weight" in run.model.state_dict()
+
+
+def test_the_first_real_epoch_of_fashion_mnist(fashion_root: Path) -> None:
+    data = load_data("fashion_mnist", root=fashion_root)
+    torch.manual_seed(0)
+    model = create_model("lenet", num_classes=10, in_channels=1, image_size=28)
+    run = fit(model, data, TrainConfig(epochs=1))
+    assert run.summary is not None
+    assert run.summary.test_images == 10_000
+    assert run.summary.test_accuracy > 0.6

@@ -23,8 +23,8 @@ class Train(Command):
     data: Annotated[
         str | None, tyro.conf.arg(metavar="DATA", help_behavior_hint="(default: digits)")
     ] = None
-    """digits, mnist, fashion_mnist, kmnist, cifar10, cifar100, or an image folder: one
-    sub-folder a class, or such folders below train/ and test/ or val/."""
+    """digits, mnist, fashion_mnist, kmnist, cifar10, cifar100, or an image folder.
+    A folder has one sub-folder a class, or has those below train/ and test/ or val/."""
     image_size: Annotated[
         int | None,
         tyro.conf.arg(metavar="PIXELS", help_behavior_hint="(default: the data's or recipe's)"),

@@ -6,21 +6,24 @@ The text under a field is its help. This module imports no PyTorch, so that help
 from dataclasses import asdict, dataclass, fields
 from math import isfinite
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal, get_args
 
 import tyro
 
 from convworks.errors import UsageError
 
-T = TypeVar("T")
-
-OrRecipes = Annotated[T | None, tyro.conf.arg(help_behavior_hint="(default: the recipe's)")]
-"""A value that the recipe gives when it is left out."""
-
 Augment = Literal["none", "crop", "flip-crop"]
 Optimizer = Literal["sgd", "nesterov", "adamw"]
 Schedule = Literal["constant", "cosine"]
+Switch = Literal["on", "off"]
 RecipeName = Literal["book", "modern"]
+
+
+def _shown(kind: object, default: str = "the recipe's") -> object:
+    """How help shows an option that may be left out: the kind of its value, and who decides."""
+    choices = ",".join(get_args(kind))
+    metavar = f"{{{choices}}}" if choices else str(kind)
+    return tyro.conf.arg(metavar=metavar, help_behavior_hint=f"(default: {default})")
 
 
 @dataclass(frozen=True)
@@ -28,48 +31,42 @@ class TrainConfig:
     """How to train. What is None is decided by the recipe, the data or the machine."""
 
     recipe: RecipeName = "modern"
-    """book: the documents' plain SGD with their constants for each network; modern: AdamW,
-    warm-up and cosine decay, label smoothing, random crops and, where it keeps the class, flips."""
-    epochs: OrRecipes[int] = None
+    """book: plain SGD with the book's rate, batch and image size for each network.
+    modern: AdamW, warm-up and cosine decay, label smoothing, random shifts and flips."""
+    epochs: Annotated[int | None, _shown("INT")] = None
     """Passes over the training part."""
-    batch_size: OrRecipes[int] = None
+    batch_size: Annotated[int | None, _shown("INT")] = None
     """Pictures in one step."""
-    lr: OrRecipes[float] = None
+    lr: Annotated[float | None, _shown("FLOAT")] = None
     """Learning rate, the highest of the schedule."""
-    optimizer: OrRecipes[Optimizer] = None
+    optimizer: Annotated[Optimizer | None, _shown(Optimizer)] = None
     """Plain SGD, SGD with Nesterov momentum 0.9, or AdamW."""
-    schedule: OrRecipes[Schedule] = None
-    """Learning rate over the steps: constant, or falling to 0 along a half cosine."""
-    warmup: OrRecipes[float] = None
+    schedule: Annotated[Schedule | None, _shown(Schedule)] = None
+    """The learning rate over the steps: constant, or falling to 0 along a half cosine."""
+    warmup: Annotated[float | None, _shown("FLOAT")] = None
     """Share of all steps over which the learning rate rises from 0."""
-    weight_decay: OrRecipes[float] = None
+    weight_decay: Annotated[float | None, _shown("FLOAT")] = None
     """Pull of the weights to 0; biases and norms are left alone."""
-    label_smoothing: OrRecipes[float] = None
+    label_smoothing: Annotated[float | None, _shown("FLOAT")] = None
     """Share of the target spread evenly over all classes."""
-    augment: OrRecipes[Augment] = None
+    augment: Annotated[Augment | None, _shown(Augment)] = None
     """Random changes of the training pictures."""
-    normalize: OrRecipes[Literal["on", "off"]] = None
+    normalize: Annotated[Switch | None, _shown(Switch)] = None
     """Whether pictures are shifted and scaled to mean 0 and deviation 1."""
     seed: int = 0
-    """Same seed, same machine, same numbers. The split of the data does not depend on it."""
+    """Same seed, same machine, same numbers. The data are split the same for every seed."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """Where to compute; auto: a GPU when there is one."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    """Of the arithmetic; auto: the fastest that this device computes in and this network gains
-    by. Weights and their updates stay fp32."""
+    """Of the arithmetic; auto: bf16 or fp16 where this device and this network gain by it.
+    Weights and their updates stay fp32."""
     compile: Literal["auto", "on", "off"] = "auto"
-    """Whether torch.compile builds the network; auto: off, since on the CPUs measured it gains
-    nothing and costs half a minute."""
-    workers: Annotated[
-        int | None, tyro.conf.arg(help_behavior_hint="(default: one a core, 8 at most)")
-    ] = None
+    """Whether to run the network through torch.compile; auto: off."""
+    workers: Annotated[int | None, _shown("INT", "one a core, 8 at most")] = None
     """Processes that decode pictures from files."""
-    init: Annotated[Path | None, tyro.conf.arg(metavar="CHECKPOINT")] = None
+    init: Annotated[Path | None, _shown("CHECKPOINT", "fresh weights")] = None
     """Weights to begin with: a run folder or a .safetensors file of the same network."""
-    out: Annotated[
-        Path | None,
-        tyro.conf.arg(metavar="DIR", help_behavior_hint="(default: runs/MODEL-DATA)"),
-    ] = None
+    out: Annotated[Path | None, _shown("DIR", "runs/MODEL-DATA")] = None
     """The run folder."""
 
     def __post_init__(self) -> None:

@@ -118,6 +118,29 @@ def test_a_signal_saves_and_resume_ends_in_the_same_place(number: signal.Signals
     assert json.loads(again.stdout)["epochs"] == 40
 
 
+def test_ctrl_c_in_a_terminal_reaches_the_decoding_processes_too() -> None:
+    """All processes get the signal; the run is saved nevertheless and resumes."""
+    write_digits(Path("pictures"), classes=(0, 1), count=60)
+    arguments = ["--data", "pictures", "--epochs", "30", "--image-size", "16", "--workers", "2"]
+    process = subprocess.Popen(
+        [*COMMAND, "train", *arguments, "--out", "stopped"],
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith("epoch  2/"):
+            os.killpg(process.pid, signal.SIGINT)
+            break
+    _, rest = process.communicate(timeout=120)
+    assert process.returncode == 130, rest
+    assert "Traceback" not in rest
+    resumed = convworks("train", "--resume", "--out", "stopped")
+    assert resumed.returncode == 0, resumed.stderr
+    assert len(metrics(Path("stopped"))) == 30
+
+
 def test_a_killed_run_resumes() -> None:
     whole = convworks("train", *FAST, "--epochs", "12", "--out", "whole")
     assert whole.returncode == 0

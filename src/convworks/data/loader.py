@@ -3,6 +3,7 @@
 Order and crops depend on the epoch's seed alone, so an epoch can be entered again at any batch.
 """
 
+import signal
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from math import ceil
@@ -89,6 +90,7 @@ class FileLoader(Loader):
             batch_sampler=self.plan,
             num_workers=workers,
             collate_fn=_collate,
+            worker_init_fn=_leave_ctrl_c_to_the_parent,
             persistent_workers=workers > 0,
             pin_memory=device.type == "cuda",
         )
@@ -127,6 +129,11 @@ class _Decoded(Dataset[Sample]):
             return decode(self.images.paths[index], channels, size, crop_seed), label, ""
         except InputError as error:
             return torch.zeros(channels, size, size, dtype=torch.uint8), label, str(error)
+
+
+def _leave_ctrl_c_to_the_parent(_worker: int) -> None:
+    """A terminal sends SIGINT to all processes; the parent still needs the batches under way."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _collate(samples: list[Sample]) -> tuple[Tensor, Tensor, str]:

@@ -4,6 +4,7 @@ Shapes are N×C×H×W: images, channels, height, width.
 """
 
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -15,10 +16,25 @@ from convworks.errors import InputError
 Stem = Literal["paper", "small"]
 """`paper`: as published. `small`: 3×3, stride 1, no pooling, for images up to 64 pixels."""
 
+Size = int | tuple[int, int]
+"""Of a kernel: a square's side, or height and width."""
+
+Activation = Callable[[], nn.Module]
+
+
+def relu() -> nn.Module:
+    """ReLU, in place: convolution and norm do not need their output again."""
+    return nn.ReLU(inplace=True)
+
 
 def named(**layers: nn.Module) -> nn.Sequential:
     """An `nn.Sequential` whose layers have these names."""
     return nn.Sequential(OrderedDict(layers))
+
+
+def same(kernel: Size) -> Size:
+    """The padding that keeps the side at stride 1."""
+    return (kernel - 1) // 2 if isinstance(kernel, int) else tuple((k - 1) // 2 for k in kernel)  # type: ignore[return-value]
 
 
 def conv_relu(
@@ -27,19 +43,39 @@ def conv_relu(
     """Convolution, ReLU."""
     return named(
         conv=nn.Conv2d(in_channels, out_channels, kernel, stride, padding),
-        relu=nn.ReLU(inplace=True),
+        relu=relu(),
     )
 
 
-def conv_norm_relu(
-    in_channels: int, out_channels: int, kernel: int, stride: int = 1, padding: int = 0
+def conv_norm(
+    in_channels: int,
+    out_channels: int,
+    kernel: Size,
+    stride: int = 1,
+    padding: Size | None = None,
+    groups: int = 1,
+    act: Activation | None = relu,
+    eps: float = 1e-5,
 ) -> nn.Sequential:
-    """Convolution, batch norm, ReLU; no bias, since the norm's β takes its place."""
-    return named(
-        conv=nn.Conv2d(in_channels, out_channels, kernel, stride, padding, bias=False),
-        norm=nn.BatchNorm2d(out_channels),
-        relu=nn.ReLU(inplace=True),
+    """Convolution, batch norm and, unless `act` is None, activation; padded to keep the side.
+
+    The convolution has no bias, since the norm's β takes its place.
+    """
+    layers = named(
+        conv=nn.Conv2d(
+            in_channels,
+            out_channels,
+            kernel,
+            stride,
+            same(kernel) if padding is None else padding,
+            groups=groups,
+            bias=False,
+        ),
+        norm=nn.BatchNorm2d(out_channels, eps=eps),
     )
+    if act is not None:
+        layers.add_module("act", act())
+    return layers
 
 
 def stem_7x7(in_channels: int, width: int, stem: Stem) -> nn.Sequential:
@@ -48,8 +84,8 @@ def stem_7x7(in_channels: int, width: int, stem: Stem) -> nn.Sequential:
     The small stem (He et al. 2015, section 4.2) is 3×3/1 and keeps the side.
     """
     if stem == "small":
-        return conv_norm_relu(in_channels, width, 3, padding=1)
-    layers = conv_norm_relu(in_channels, width, 7, stride=2, padding=3)
+        return conv_norm(in_channels, width, 3)
+    layers = conv_norm(in_channels, width, 7, stride=2)
     layers.add_module("pool", nn.MaxPool2d(3, stride=2, padding=1))
     return layers
 
@@ -65,6 +101,72 @@ class Concat(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """N×C×H×W to N×(the paths' channels together)×H'×W'."""
         return torch.cat([path(x) for path in self.children()], dim=1)
+
+
+class SqueezeExcite(nn.Module):
+    """A gate for each channel from the means of all (Hu et al., arXiv:1709.01507, figure 2).
+
+    x ─┬─ global average ── 1×1 to `reduced` ── act ── 1×1 to C ── gate ─┐
+       └──────────────────────────────────────────────────────────────── × ──
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        reduced: int,
+        act: Activation = relu,
+        gate: Activation = nn.Sigmoid,
+    ) -> None:
+        super().__init__()
+        self.weigh = named(
+            squeeze=nn.AdaptiveAvgPool2d(1),
+            reduce=nn.Conv2d(channels, reduced, 1),
+            act=act(),
+            expand=nn.Conv2d(reduced, channels, 1),
+            gate=gate(),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """N×C×H×W to the same shape."""
+        gated: Tensor = x * self.weigh(x)
+        return gated
+
+
+class ShuffleChannels(nn.Module):
+    """Deals the channels of each group out over all groups (ShuffleNet, figure 1c)."""
+
+    def __init__(self, groups: int) -> None:
+        super().__init__()
+        self.groups = groups
+
+    def forward(self, x: Tensor) -> Tensor:
+        """N×C×H×W to the same shape, channels g·k + i moved to i·groups + g."""
+        n, c, h, w = x.shape
+        return x.view(n, self.groups, c // self.groups, h, w).transpose(1, 2).reshape(n, c, h, w)
+
+
+class DropPath(nn.Module):
+    """Leaves whole pictures out with probability `p` in training, and scales the others up.
+
+    Stochastic depth (Huang et al. 2016, arXiv:1603.09382), for the body of a residual block.
+    """
+
+    def __init__(self, p: float) -> None:
+        super().__init__()
+        self.p = p
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The same shape."""
+        if not self.training or self.p == 0:
+            return x
+        kept = torch.empty(len(x), 1, 1, 1, device=x.device, dtype=x.dtype).bernoulli_(1 - self.p)
+        return x * kept / (1 - self.p)
+
+
+def divisible(channels: float, by: int = 8) -> int:
+    """Channels rounded to a multiple, but never down by more than a tenth."""
+    rounded = max(by, int(channels + by / 2) // by * by)
+    return rounded + by if rounded < 0.9 * channels else rounded
 
 
 def global_pool() -> nn.Sequential:

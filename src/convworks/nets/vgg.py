@@ -23,15 +23,21 @@ from collections.abc import Sequence
 from torch import nn
 
 from convworks.nets.alexnet import fc_head
-from convworks.nets.blocks import Stem, conv_relu, flat_features, init_xavier
+from convworks.nets.blocks import Stem, flat_features, init_xavier, relu
 
 
-def vgg_block(in_channels: int, out_channels: int, convs: int, pool: bool = True) -> nn.Sequential:
+def vgg_block(
+    in_channels: int, out_channels: int, convs: int, norm: bool = False, pool: bool = True
+) -> nn.Sequential:
     """N×C×H×W to N×out×H/2×W/2 (the same H×W without the pool)."""
     block = nn.Sequential()
     for i in range(convs):
         channels = in_channels if i == 0 else out_channels
-        block.add_module(f"conv{i + 1}", conv_relu(channels, out_channels, 3, padding=1))
+        conv = nn.Conv2d(channels, out_channels, 3, padding=1)
+        block.add_module(f"conv{i + 1}", conv)
+        if norm:
+            block.add_module(f"norm{i + 1}", nn.BatchNorm2d(out_channels))
+        block.add_module(f"relu{i + 1}", relu())
     if pool:
         block.add_module("pool", nn.MaxPool2d(2))
     return block
@@ -40,7 +46,8 @@ def vgg_block(in_channels: int, out_channels: int, convs: int, pool: bool = True
 class VGG(nn.Sequential):
     """N×C×S×S images to N×classes logits; S at least 32, with the small stem 16.
 
-    `blocks` is (convolutions, channels) of each block. The small stem leaves out the first
+    `blocks` is (convolutions, channels) of each block; `norm` puts batch norm behind every
+    convolution, whose bias stays, as in torchvision. The small stem leaves out the first
     block's pooling: its convolution is already 3×3 with stride 1.
     """
 
@@ -51,6 +58,7 @@ class VGG(nn.Sequential):
         in_channels: int = 3,
         image_size: int = 224,
         stem: Stem = "paper",
+        norm: bool = False,
         hidden: int = 4096,
         dropout: float = 0.5,
     ) -> None:
@@ -58,7 +66,7 @@ class VGG(nn.Sequential):
         channels = in_channels
         for i, (convs, width) in enumerate(blocks):
             pool = i > 0 or stem == "paper"
-            features.add_module(f"block{i + 1}", vgg_block(channels, width, convs, pool))
+            features.add_module(f"block{i + 1}", vgg_block(channels, width, convs, norm, pool))
             channels = width
         in_features = flat_features(features, in_channels, image_size)
         head = fc_head(in_features, hidden, num_classes, dropout)

@@ -522,7 +522,5 @@ def test_tied_weights_are_saved(digits: Data) -> None:
 
 
 def test_a_model_that_cannot_run_says_why(digits: Data) -> None:
-    with pytest.raises(
-        InputError, match="cannot take 1×16×16 images: .*expected input.* 3 channels"
-    ):
+    with pytest.raises(InputError, match="cannot take 1×16×16 images: .*channel"):
         fit(nn.Sequential(nn.Conv2d(3, 8, 3), nn.Flatten(), nn.Linear(8, 10)), digits)

@@ -3,7 +3,7 @@
     python benchmarks/precision.py
 
 Trains each network for some steps in both precisions by turns, batch 128, and writes images/s
-(median of the rounds) and their ratio. `train/device.py` decides by these figures.
+(median of the rounds) and their ratio. the bound in `train/device.py` comes from these figures.
 """
 
 import json
@@ -14,7 +14,7 @@ from time import perf_counter
 import torch
 import torch.nn.functional as F
 
-from convworks.measure.summary import count_macs
+from convworks.measure.summary import summarize
 from convworks.nets.registry import create_model
 from convworks.train.device import environment
 
@@ -40,7 +40,7 @@ def main() -> None:
     results = []
     for name, size in NETWORKS:
         model = create_model(name, num_classes=10, in_channels=1, image_size=size)
-        macs = count_macs(model, (1, size, size))
+        macs = summarize(model, (1, size, size), depth=0).totals.macs
         model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         optimizer = torch.optim.AdamW(model.parameters(), fused=True)
         images = torch.randn(BATCH, 1, size, size).contiguous(memory_format=torch.channels_last)

@@ -1,6 +1,9 @@
 """What several tests need."""
 
 import os
+
+os.environ["CUDA_VISIBLE_DEVICES"] = ""  # exactness to the last bit is promised for the CPU
+
 from pathlib import Path
 
 import pytest

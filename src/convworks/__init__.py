@@ -10,7 +10,7 @@ Importing the package is cheap; PyTorch is imported when the first name is used.
 
 from typing import TYPE_CHECKING
 
-__version__ = "0.1.0"
+from convworks.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from convworks.api import (

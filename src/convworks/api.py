@@ -9,16 +9,17 @@ from torch import nn
 
 from convworks.data.sources import SOURCES, load_data
 from convworks.data.splits import Data
+from convworks.errors import InputError
 from convworks.measure.summary import summarize
 from convworks.nets.registry import create_model, find, list_models
 from convworks.report.console import ConsoleProgress
 from convworks.report.curves import CurvesFile, LivePlot, in_notebook
 from convworks.train import loop
-from convworks.train.checkpoint import CONFIG, read_json
+from convworks.train.checkpoint import CONFIG, read_settings
 from convworks.train.config import TrainConfig
 from convworks.train.observer import Observer
 from convworks.train.recipes import BOOK
-from convworks.train.run import Run, build_model, evaluate, load
+from convworks.train.run import Run, build_model, evaluate, load, read_config
 
 __all__ = [
     "Run",
@@ -96,32 +97,31 @@ def resume(
     config: TrainConfig | None = None,
     *,
     model: str | None = None,
-    data: str | Path | None = None,
+    data: str | None = None,
     image_size: int | None = None,
     data_root: str | Path | None = None,
     progress: bool = True,
 ) -> Run:
     """Goes on with the run that `train` began in a folder; its config.json says how.
 
-    Anything given besides must be as the run was begun, else InputError says what differs.
+    What is given besides must be as the run was begun, else InputError says what differs.
     """
     folder = Path(path)
-    settings = read_json(folder / CONFIG)
+    settings = read_settings(folder)
     spec = settings.get("model") or {}
-    given = {"name": model, "image_size": image_size}
-    settings["model"] = spec | {k: v for k, v in given.items() if v is not None}
-    source = settings["data"] | ({"image_size": image_size} if image_size else {})
-    source["name"] = source["name"] if data is None else data
-    changed = {
-        k: v for k, v in vars(config or TRAIN_DEFAULTS).items() if v != getattr(TRAIN_DEFAULTS, k)
-    }
-    merged = replace(TrainConfig.from_dict(settings["train"]), **(changed | {"out": folder}))
-    network = _seeded(merged.seed, lambda: build_model(settings, folder))
-    loaded = load_data(**source, root=data_root)
-    return fit(network, loaded, merged, resume=True, progress=progress)
-
-
-TRAIN_DEFAULTS = TrainConfig()
+    source = {k: v for k, v in settings["data"].items() if k != "digest"}
+    for asked, begun in ((model, spec.get("name")), (image_size, source.get("image_size"))):
+        if asked not in (None, begun):
+            raise InputError(f"{folder} was begun with {begun}, not {asked}: resume it as it was.")
+    if data is not None and source.get("name") not in (data, str(Path(data).resolve())):
+        raise InputError(f"{folder} was begun with the data {source.get('name')}, not {data}.")
+    config = replace(config or read_config(settings, folder), out=folder, init=None)
+    network = _seeded(config.seed, lambda: build_model(settings, folder))
+    try:
+        loaded = load_data(**source, root=data_root)
+    except TypeError as error:
+        raise InputError(f"Cannot use {folder / CONFIG}: {error}") from error
+    return fit(network, loaded, config, resume=True, progress=progress)
 
 
 def _seeded(seed: int, make: Callable[[], nn.Module]) -> nn.Module:

@@ -4,7 +4,6 @@ import json
 import os
 import pty
 import resource
-import shutil
 import signal
 import subprocess
 import sys
@@ -118,8 +117,9 @@ def test_a_signal_saves_and_resume_ends_in_the_same_place(number: signal.Signals
     assert json.loads(again.stdout)["epochs"] == 40
 
 
-def test_ctrl_c_in_a_terminal_reaches_the_decoding_processes_too() -> None:
-    """All processes get the signal; the run is saved nevertheless and resumes."""
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_the_decoding_processes_too(number: signal.Signals) -> None:
+    """A terminal's Ctrl-C and a scheduler's SIGTERM reach all processes of a run."""
     write_digits(Path("pictures"), classes=(0, 1), count=60)
     arguments = ["--data", "pictures", "--epochs", "30", "--image-size", "16", "--workers", "2"]
     process = subprocess.Popen(
@@ -131,7 +131,7 @@ def test_ctrl_c_in_a_terminal_reaches_the_decoding_processes_too() -> None:
     assert process.stderr is not None
     for line in process.stderr:
         if line.startswith("epoch  2/"):
-            os.killpg(process.pid, signal.SIGINT)
+            os.killpg(process.pid, number)
             break
     _, rest = process.communicate(timeout=120)
     assert process.returncode == 130, rest
@@ -170,6 +170,8 @@ BAD: dict[str, tuple[list[str], int, str]] = {
     "unreadable picture": (["train", "--data", "broken", *FAST], 1, "Cannot read .*bad.png"),
     "out is a file": (["train", "--out", "file"], 1, "Cannot make the run folder file"),
     "out below a file": (["train", "--out", "file/run"], 1, "Cannot make the run folder"),
+    "another program's folder": (["train", "--resume", "--out", "other"], 1, "has no data"),
+    "resume and init": (["train", "--resume", "--out", "a", "--init", "b"], 2, "give one"),
     "no run to resume": (["train", "--resume", "--out", "empty"], 1, "empty is no run folder"),
     "resume without folder": (["train", "--resume"], 2, "--resume needs --out DIR"),
     "no such device": (["train", "--device", "mps"], 1, "no usable mps device"),
@@ -196,6 +198,8 @@ def test_bad_input_is_one_line_without_a_traceback(case: str) -> None:
     arguments, code, message = BAD[case]
     Path("empty").mkdir()
     Path("file").write_text("a file")
+    Path("other").mkdir()
+    Path("other/config.json").write_text('{"architectures": ["ResNet"]}')
     write_digits(Path("one"), classes=(4,), count=5)
     write_digits(Path("broken"), classes=(4, 5), count=9)
     for folder in Path("broken").iterdir():
@@ -217,6 +221,14 @@ def test_debug_shows_the_traceback() -> None:
     assert done.returncode == 1
     assert "Traceback" in done.stderr
     assert done.stderr.splitlines()[-1].startswith("convworks: There is no network")
+    assert "Traceback" in convworks("train", "--epochs", "0", "--debug").stderr
+
+
+def test_a_reader_that_has_had_enough_is_no_failure() -> None:
+    shell = f"{sys.executable} -m convworks models | head -1; echo ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", shell], capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == "0"
+    assert done.stderr == ""
 
 
 def test_an_existing_run_is_not_overwritten() -> None:
@@ -229,16 +241,19 @@ def test_an_existing_run_is_not_overwritten() -> None:
 
 
 def test_resume_names_what_differs() -> None:
-    assert convworks("train", *FAST, "--out", "a").returncode == 0
+    assert convworks("train", *FAST, "--seed", "1", "--out", "a").returncode == 0
+    Path("a/summary.json").unlink()
     for option, text in (
-        (["lenet_bn"], "model name=lenet, not lenet_bn"),
+        (["lenet_bn"], "begun with lenet, not lenet_bn"),
         (["--lr", "0.5"], "train lr="),
-        (["--data", "mnist_of_mine"], "no data set or folder"),
-        (["--image-size", "20"], "image_size=16, not 20"),
+        (["--seed", "0"], "seed=1, not 0"),  # although 0 is the default
+        (["--data", "mnist"], "begun with the data digits, not mnist"),
+        (["--image-size", "20"], "begun with 16, not 20"),
     ):
         done = convworks("train", *option, "--resume", "--out", "a")
-        assert done.returncode == 1
+        assert done.returncode == 1, done.stderr
         assert text in done.stderr
+    assert convworks("train", "--resume", "--out", "a").returncode == 0
 
 
 def test_no_space_loses_nothing() -> None:
@@ -248,20 +263,32 @@ def test_no_space_loses_nothing() -> None:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 
-    assert convworks("train", *FAST, "--out", "a").returncode == 0
-    shutil.copytree("a", "b")
-    Path("b/summary.json").unlink()
-    before = {file.name: file.read_bytes() for file in Path("b").iterdir()}
-    done = convworks("train", *FAST, "--out", "c", preexec_fn=limit)
+    assert convworks("train", *FAST, "--out", "whole").returncode == 0
+    Path("program.py").write_text(
+        "from convworks import api\n"
+        "from convworks.train import loop\n"
+        "real = loop._close_epoch\n"
+        "def crash(job, val):\n"
+        "    real(job, val)\n"
+        "    raise SystemExit('crash')\n"
+        "loop._close_epoch = crash\n"
+        "config = api.TrainConfig(epochs=2, out='run')\n"
+        "api.train('lenet', 'digits', config, image_size=16)\n"
+    )
+    crashed = subprocess.run([sys.executable, "program.py"], capture_output=True, text=True)
+    assert "crash" in crashed.stderr
+    before = {file.name: file.read_bytes() for file in Path("run").iterdir()}
+    assert before["last.pt"]
+    done = convworks("train", "--resume", "--out", "run", preexec_fn=limit)
     assert done.returncode == 1
-    assert "Cannot write c/" in done.stderr
-    assert "train --resume --out c" in done.stderr
+    assert "Cannot write run/" in done.stderr
+    assert "File too large" in done.stderr
+    assert "train --resume --out run" in done.stderr
     assert "Traceback" not in done.stderr
-    assert not list(Path("c").glob(".*"))  # no half-written file stays
-    recovered = convworks("train", "--resume", "--out", "c")
+    assert {file.name: file.read_bytes() for file in Path("run").iterdir()} == before
+    recovered = convworks("train", "--resume", "--out", "run")
     assert recovered.returncode == 0, recovered.stderr
-    assert metrics(Path("c")) == metrics(Path("a"))
-    assert {file.name: file.read_bytes() for file in Path("b").iterdir()} == before
+    assert metrics(Path("run")) == metrics(Path("whole"))
 
 
 def test_help_is_quick_and_says_what_is_needed() -> None:

@@ -3,6 +3,7 @@
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -153,3 +154,59 @@ def test_an_unreadable_picture_is_named(digit_pictures: Path, workers: int) -> N
     bad.write_text("no picture at all")
     with pytest.raises(InputError, match=f"{bad.name} .not a picture .*repair or remove"):
         list(loader.epoch())
+
+
+def test_sixteen_bit_grey_is_scaled_not_cut(tmp_path: Path) -> None:
+    values = np.linspace(0, 65535, 400).astype(np.uint16).reshape(20, 20)
+    Image.fromarray(values).save(tmp_path / "a.png")
+    pixels = decode(tmp_path / "a.png", channels=1, size=20)
+    assert torch.equal(pixels[0], torch.from_numpy((values >> 8).astype(np.uint8)))
+
+
+def test_float_pixels_are_refused(tmp_path: Path) -> None:
+    Image.fromarray(np.random.default_rng(0).random((9, 9)).astype(np.float32)).save(
+        tmp_path / "a.tiff"
+    )
+    with pytest.raises(InputError, match="a.tiff .floating-point"):
+        decode(tmp_path / "a.tiff", channels=1, size=9)
+
+
+def test_a_decompression_bomb_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Image.new("L", (100, 100)).save(tmp_path / "a.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    with pytest.raises(InputError, match="a.png .*decompression bomb"):
+        decode(tmp_path / "a.png", channels=1, size=9)
+
+
+def test_hidden_files_and_folders_named_like_pictures_are_passed_over(
+    digit_pictures: Path,
+) -> None:
+    (digit_pictures / "digit0" / "._000.png").write_bytes(b"resource fork")
+    (digit_pictures / "digit0" / "folder.jpg").mkdir()
+    (digit_pictures / "digit0" / "notes.txt").write_text("notes")
+    data = load_data(digit_pictures, image_size=16)
+    assert len(data.train) + len(data.val) + len(data.test) == 36
+
+
+def test_parts_without_training_pictures(tmp_path: Path) -> None:
+    for part in ("test", "val"):
+        write_digits(tmp_path / "pictures" / part, (3, 4), count=9)
+    with pytest.raises(InputError, match="has test and val but no train"):
+        load_data(tmp_path / "pictures")
+
+
+def test_validation_folders_by_their_other_names(tmp_path: Path) -> None:
+    root = tmp_path / "pictures"
+    write_digits(root / "train", (3, 4), count=20)
+    write_digits(root / "valid", (3, 4), count=5, skip=20)
+    assert len(load_data(root, image_size=16).val) == 10
+
+
+def test_the_digest_tells_another_split_and_another_file(digit_pictures: Path) -> None:
+    first, again = (load_data(digit_pictures, image_size=s) for s in (16, 20))
+    assert first.digest == again.digest
+    assert load_data(digit_pictures, seed=1).digest != first.digest
+    moved = digit_pictures.rename(digit_pictures.with_name("moved"))
+    assert load_data(moved).digest == first.digest
+    shutil.copy(moved / "digit0" / "000.png", moved / "digit0" / "more.png")
+    assert load_data(moved).digest != first.digest

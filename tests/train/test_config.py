@@ -123,3 +123,25 @@ def test_the_environment_is_recorded() -> None:
     assert found["torch"] == torch.__version__
     assert found["threads"] == torch.get_num_threads()
     assert found["cpu"]
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("recipe", "modrn"),
+        ("optimizer", "adam"),
+        ("schedule", "linear"),
+        ("augment", "flip"),
+        ("normalize", True),
+        ("precision", "fp61"),
+        ("device", "gpu"),
+        ("compile", True),
+    ],
+)
+def test_values_that_are_no_choice(option: str, value: object) -> None:
+    with pytest.raises(UsageError, match=f"--{option} must be .* or .*, not {value!r}"):
+        TrainConfig(**{option: value})  # type: ignore[arg-type]
+
+
+def test_paths_may_be_text() -> None:
+    assert TrainConfig(out="runs/a", init="b").out == Path("runs/a")  # type: ignore[arg-type]

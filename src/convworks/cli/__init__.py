@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import tyro
 
-from convworks.cli.command import Command
+from convworks.cli.command import PARSING, Command
 from convworks.cli.models import Models
 from convworks.cli.summary import Summary
 from convworks.cli.train import Train
@@ -27,30 +27,29 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def run(arguments: Sequence[str]) -> int:
     """Runs the command line and returns the exit code; wrong usage raises SystemExit(2)."""
     if list(arguments) == ["--version"]:
-        from convworks import __version__
+        from convworks.version import __version__
 
         print(f"convworks {__version__}")
         return 0
-    command: Command | None = None
     try:
-        command = tyro.extras.subcommand_cli_from_dict(
+        command: Command = tyro.extras.subcommand_cli_from_dict(
             COMMANDS,
             prog="convworks",
             description=DESCRIPTION,
             args=list(arguments),
-            config=(tyro.conf.FlagCreatePairsOff,),
+            config=PARSING,
         )
-        command.run()
+        command.run(arguments[1:])
     except KeyboardInterrupt as stop:
         return _fail(f"Stopped{f': {stop}' if str(stop) else ''}.", 130)
     except BrokenPipeError:
         return 0  # the reader, such as `head`, has had enough
     except ConvworksError as error:
-        if command and command.debug:
+        if "--debug" in arguments:
             traceback.print_exc()
         return _fail(str(error), 2 if isinstance(error, UsageError) else 1)
     except Exception as error:
-        if command and command.debug:
+        if "--debug" in arguments:
             traceback.print_exc()
             return 1
         return _fail(f"{_explain(error)} (Add --debug to see where.)", 1)
@@ -60,7 +59,8 @@ def run(arguments: Sequence[str]) -> int:
 def _explain(error: Exception) -> str:
     """One line for an error that nobody foresaw."""
     text = " ".join(str(error).split())
-    if "out of memory" in text or isinstance(error, MemoryError):
+    exhausted = "out of memory" in text or "can't allocate memory" in text
+    if exhausted or isinstance(error, MemoryError):
         return "Out of memory: try a smaller --batch-size or --image-size."
     return f"Unexpected {type(error).__name__}: {text}"
 

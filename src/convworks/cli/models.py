@@ -1,15 +1,14 @@
 """`convworks models`."""
 
 import json
-import sys
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Annotated
 
 import tyro
-from rich.console import Console
 from rich.table import Table
 
-from convworks.cli.command import Command
+from convworks.cli.command import Command, show
 from convworks.errors import unknown
 from convworks.nets.registry import list_models
 from convworks.nets.zoo import ZOO
@@ -24,7 +23,7 @@ class Models(Command):
     json: bool = False
     """Print JSON."""
 
-    def run(self) -> None:
+    def run(self, _arguments: Sequence[str], /) -> None:
         """Prints a row a network."""
         names = list_models(self.pattern)
         if not names:
@@ -41,4 +40,4 @@ class Models(Command):
             size = "×".join(map(str, row.input))
             figures = (f"{row.parameters / 1e6:.2f} M", f"{row.macs / 1e6:,.1f} M")
             table.add_row(row.name, row.paper, str(row.year), size, *figures)
-        Console(width=None if sys.stdout.isatty() else 120).print(table)
+        show(table)

@@ -1,14 +1,13 @@
 """`convworks summary`."""
 
 import json
-import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
 import tyro
-from rich.console import Console
 
-from convworks.cli.command import Command
+from convworks.cli.command import Command, show
 from convworks.errors import UsageError
 
 
@@ -33,7 +32,7 @@ class Summary(Command):
     json: bool = False
     """Print JSON."""
 
-    def run(self) -> None:
+    def run(self, _arguments: Sequence[str], /) -> None:
         """Prints the layer table."""
         from convworks.measure.summary import summarize
         from convworks.nets.registry import create_model, find
@@ -48,7 +47,7 @@ class Summary(Command):
         if self.json:
             print(json.dumps(summary.to_dict(), indent=2))
         else:
-            Console(width=None if sys.stdout.isatty() else 120).print(summary.table())
+            show(summary.table())
 
 
 def _parse_shape(text: str) -> tuple[int, int, int]:

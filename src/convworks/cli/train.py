@@ -1,14 +1,19 @@
 """`convworks train`."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from convworks.cli.command import Command
+from convworks.cli.command import PARSING, Command
+from convworks.errors import UsageError
 from convworks.train.config import TrainConfig
+
+if TYPE_CHECKING:
+    from convworks.train.run import Run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,22 +48,12 @@ class Train(Command):
     json: bool = False
     """Print the final figures as JSON."""
 
-    def run(self) -> None:
+    def run(self, arguments: Sequence[str], /) -> None:
         """Trains and prints the final figures."""
         from convworks import api
-        from convworks.errors import UsageError
 
         if self.resume:
-            if self.config.out is None:
-                raise UsageError("--resume needs --out DIR, the run folder to go on with.")
-            run = api.resume(
-                self.config.out,
-                self.config,
-                model=self.model,
-                data=self.data,
-                image_size=self.image_size,
-                data_root=self.data_root,
-            )
+            run = self._resume(arguments)
         else:
             run = api.train(
                 self.model or "lenet",
@@ -80,3 +75,26 @@ class Train(Command):
                 f"{run.path}: best.safetensors, last.pt, metrics.jsonl, summary.json,"
                 " config.json, curves.svg"
             )
+
+    def _resume(self, arguments: Sequence[str]) -> "Run":
+        """Goes on with the run in --out, what is given besides checked against it."""
+        from convworks import api
+        from convworks.train.checkpoint import read_settings
+        from convworks.train.run import read_config
+
+        folder = self.config.out
+        if folder is None:
+            raise UsageError("--resume needs --out DIR, the run folder to go on with.")
+        if self.config.init is not None:
+            raise UsageError("--init begins a new run, --resume goes on with one: give one.")
+        begun = read_config(read_settings(folder), folder)
+        # Read again over the run's own settings: what is given, even a default, then counts.
+        given = tyro.cli(Train, args=list(arguments), default=Train(config=begun), config=PARSING)
+        return api.resume(
+            folder,
+            given.config,
+            model=self.model,
+            data=self.data,
+            image_size=self.image_size,
+            data_root=self.data_root,
+        )

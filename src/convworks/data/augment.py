@@ -5,6 +5,7 @@ batch is the same on every device.
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
@@ -33,6 +34,12 @@ def random_flip(pixels: Tensor, generator: Generator) -> Tensor:
     return torch.where(mirrored.to(pixels.device)[:, None, None, None], pixels.flip(3), pixels)
 
 
+@lru_cache
+def _columns(values: tuple[float, ...], device: torch.device) -> Tensor:
+    """A number a channel, for pixels from 0 to 255; kept, since copying to a GPU makes it wait."""
+    return torch.tensor(values, device=device)[:, None, None] * 255
+
+
 @dataclass(frozen=True)
 class Preparation:
     """What is done to every picture, in training and in use: it is saved with the weights."""
@@ -46,10 +53,7 @@ class Preparation:
 
         Antialiased when made smaller, as torchvision's Resize does.
         """
-        mean, std = (
-            torch.tensor(values, device=pixels.device)[:, None, None] * 255
-            for values in (self.mean, self.std)
-        )
+        mean, std = _columns(self.mean, pixels.device), _columns(self.std, pixels.device)
         images = (pixels.float() - mean) / std
         side = self.image_size
         if images.shape[2:] != (side, side):

@@ -15,7 +15,8 @@ SUFFIXES = frozenset(
     (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 )
 GREY_MODES = frozenset(("1", "L", "LA", "I", "I;16", "F"))
-PARTS = ("train", "val", "test")
+PARTS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+"""Names of folders that hold a part of the data."""
 PROBED = 64
 """So many pictures are looked at to tell a grey set from a coloured one."""
 
@@ -26,10 +27,14 @@ def read_folder(folder: Path) -> Parts:
     Nothing is decoded. Raises InputError for a folder that is empty, has one class only, or whose
     parts name different classes.
     """
-    if not (folder / "train").is_dir():
+    roots = {PARTS[p.name]: p for p in _folders(folder) if p.name in PARTS}
+    if "train" not in roots:
+        if roots and len(roots) == len(_folders(folder)):
+            raise InputError(
+                f"{folder} has {' and '.join(p.name for p in roots.values())} but no train: name"
+                " the folder of the training pictures train."
+            )
         roots = {"train": folder}
-    else:
-        roots = {part: folder / part for part in PARTS if (folder / part).is_dir()}
     classes = tuple(sorted(p.name for p in _folders(roots["train"])))
     listed = {part: _list_pictures(root, classes) for part, root in roots.items()}
     if not listed["train"]:
@@ -47,7 +52,7 @@ def read_folder(folder: Path) -> Parts:
         if label not in filled:
             raise InputError(f"{roots['train'] / name} has no pictures: fill or remove it.")
     channels = _count_channels([path for path, _ in listed["train"]])
-    train, val, test = (_files(listed.get(part), channels) for part in PARTS)
+    train, val, test = (_files(listed.get(part), channels) for part in ("train", "val", "test"))
     assert train is not None
     return Parts(classes, train, test, val)
 
@@ -64,6 +69,11 @@ def _folders(root: Path) -> list[Path]:
     return sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
 
 
+def _is_picture(path: Path) -> bool:
+    """By its ending. Names that begin with a dot are the system's own, such as macOS's."""
+    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
+
+
 def _list_pictures(root: Path, classes: tuple[str, ...]) -> list[tuple[Path, int]]:
     """Paths and labels in a fixed order."""
     pictures = []
@@ -74,7 +84,7 @@ def _list_pictures(root: Path, classes: tuple[str, ...]) -> list[tuple[Path, int
                 f" ({', '.join(classes)}): add training pictures or remove it."
             )
         label = classes.index(folder.name)
-        found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
+        found = sorted(p for p in folder.rglob("*") if _is_picture(p))
         pictures += [(path, label) for path in found]
     return pictures
 
@@ -87,7 +97,7 @@ def _count_channels(paths: list[Path]) -> int:
             with Image.open(path) as picture:
                 if picture.mode not in GREY_MODES:
                     return 3
-        except OSError as error:
+        except Exception as error:
             raise unreadable(path, error) from error
     return 1
 
@@ -109,13 +119,22 @@ def decode(path: Path, channels: int, size: int, crop_seed: int | None = None) -
     try:
         with Image.open(path) as file:
             file.draft(mode, (size * 2, size * 2))  # a JPEG decodes at a smaller scale, faster
-            picture = ImageOps.exif_transpose(file).convert(mode)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            picture = _to_eight_bits(ImageOps.exif_transpose(file)).convert(mode)
+    except Exception as error:  # whatever a decoder stumbles over, the file is the reason
         raise unreadable(path, error) from error
     box = _central_box(picture.size) if crop_seed is None else _random_box(picture.size, crop_seed)
     picture = picture.resize((size, size), Image.Resampling.BILINEAR, box=box)
     pixels = torch.from_numpy(np.array(picture))
     return pixels.unsqueeze(0) if channels == 1 else pixels.movedim(2, 0).contiguous()
+
+
+def _to_eight_bits(picture: Image.Image) -> Image.Image:
+    """16-bit grey scaled to 8 bits, which Pillow's own conversion would cut off at 255."""
+    if picture.mode.startswith("I"):
+        return Image.fromarray((np.asarray(picture) >> 8).clip(0, 255).astype(np.uint8))
+    if picture.mode == "F":
+        raise ValueError("floating-point pixels have no known white")
+    return picture
 
 
 Box = tuple[float, float, float, float]

@@ -3,6 +3,7 @@
 Order and crops depend on the epoch's seed alone, so an epoch can be entered again at any batch.
 """
 
+import os
 import signal
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -63,8 +64,8 @@ class MemoryLoader(Loader):
 
     def epoch(self, seed: int = 0, start: int = 0) -> Iterator[Batch]:
         """The epoch's batches, from batch `start` on."""
-        for indices in self.order(seed)[start:]:
-            chosen = indices.to(self.pixels.device)
+        order = torch.cat(self.order(seed)).to(self.pixels.device)
+        for chosen in torch.split(order, self.batch_size)[start:]:
             yield self.pixels[chosen], self.labels[chosen]
 
 
@@ -90,7 +91,7 @@ class FileLoader(Loader):
             batch_sampler=self.plan,
             num_workers=workers,
             collate_fn=_collate,
-            worker_init_fn=_leave_ctrl_c_to_the_parent,
+            worker_init_fn=_leave_signals_to_the_parent,
             persistent_workers=workers > 0,
             pin_memory=device.type == "cuda",
         )
@@ -131,9 +132,14 @@ class _Decoded(Dataset[Sample]):
             return torch.zeros(channels, size, size, dtype=torch.uint8), label, str(error)
 
 
-def _leave_ctrl_c_to_the_parent(_worker: int) -> None:
-    """A terminal sends SIGINT to all processes; the parent still needs the batches under way."""
+def _leave_signals_to_the_parent(_worker: int) -> None:
+    """A terminal or a scheduler signals all processes, and the parent decides what that means.
+
+    It still needs the batches under way after SIGINT. After SIGTERM a worker goes without a word:
+    PyTorch would raise an error in the middle of the parent's step for one that died of it.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda _number, _frame: os._exit(0))
 
 
 def _collate(samples: list[Sample]) -> tuple[Tensor, Tensor, str]:
@@ -147,11 +153,16 @@ def open_loader(
     batch_size: int,
     image_size: int,
     device: torch.device,
-    workers: int,
+    workers: int | None = None,
     shuffle: bool = False,
     crop: bool = False,
 ) -> Loader:
-    """The loader for pictures in memory or on disk; `crop` concerns only those on disk."""
+    """The loader for pictures in memory or on disk; `workers` and `crop` concern those on disk.
+
+    They are decoded by `workers` processes; None: one a core, 8 at most.
+    """
     if isinstance(images, MemoryImages):
         return MemoryLoader(images, batch_size, shuffle, device)
+    if workers is None:
+        workers = min(8, os.cpu_count() or 1)
     return FileLoader(images, batch_size, shuffle, device, image_size, workers, crop)

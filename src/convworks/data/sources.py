@@ -32,7 +32,6 @@ STATISTICS_SAMPLE = 256
 class Source:
     """A known set."""
 
-    title: str
     read: Callable[[Path], Parts]
     image_size: int
     """The side served unless another is asked for."""
@@ -140,7 +139,7 @@ def _torchvision(name: str, classes: tuple[str, ...] = ()) -> Callable[[Path], P
             raise InputError(
                 f"{name} is not whole below {root} and cannot be downloaded ({reason}): connect to"
                 " the internet, or point --data-root or $CONVWORKS_DATA to a copy in"
-                " torchvision's layout."
+                f" torchvision's layout. A damaged copy below {root} must be deleted first."
             ) from error
         names = classes or tuple(map(str, train.classes))
         return Parts(names, _to_images(train), _to_images(test))
@@ -159,14 +158,10 @@ def _to_images(dataset: object) -> MemoryImages:
 _DIGITS = tuple("0123456789")
 
 SOURCES: dict[str, Source] = {
-    "digits": Source("handwritten digits, 8×8 grey", _read_digits, 28),
-    "mnist": Source("handwritten digits, 28×28 grey", _torchvision("MNIST", _DIGITS), 28),
-    "fashion_mnist": Source(
-        "articles of clothing, 28×28 grey", _torchvision("FashionMNIST"), 28, mirror=True
-    ),
-    "kmnist": Source("cursive Japanese letters, 28×28 grey", _torchvision("KMNIST"), 28),
-    "cifar10": Source("10 kinds of things, 32×32 colour", _torchvision("CIFAR10"), 32, mirror=True),
-    "cifar100": Source(
-        "100 kinds of things, 32×32 colour", _torchvision("CIFAR100"), 32, mirror=True
-    ),
+    "digits": Source(_read_digits, 28),
+    "mnist": Source(_torchvision("MNIST", _DIGITS), 28),
+    "fashion_mnist": Source(_torchvision("FashionMNIST"), 28, mirror=True),
+    "kmnist": Source(_torchvision("KMNIST"), 28),
+    "cifar10": Source(_torchvision("CIFAR10"), 32, mirror=True),
+    "cifar100": Source(_torchvision("CIFAR100"), 32, mirror=True),
 }

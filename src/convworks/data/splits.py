@@ -1,6 +1,8 @@
 """Pictures and their labels, in memory or on disk, and how to hold a part of them out."""
 
 from dataclasses import dataclass, replace
+from functools import cached_property
+from hashlib import sha256
 from pathlib import Path
 
 import torch
@@ -90,10 +92,29 @@ class Data:
         """The side in pixels at which the network sees the pictures."""
         return self.spec.image_size
 
+    @cached_property
+    def digest(self) -> str:
+        """A hash of which pictures are in which part: same digest, same data, same split."""
+        found = sha256()
+        for images in (self.train, self.val, self.test):
+            found.update(images.labels.numpy().tobytes())
+            if isinstance(images, MemoryImages):
+                found.update(images.pixels.numpy().tobytes())
+            else:
+                found.update(
+                    "\n".join(_below(path, self.spec.name) for path in images.paths).encode()
+                )
+        return found.hexdigest()
+
     def __str__(self) -> str:
         counts = f"{len(self.train):,} train, {len(self.val):,} val, {len(self.test):,} test"
         size = f"{self.channels}×{self.image_size}×{self.image_size}"
         return f"{self.title}: {len(self.classes)} classes, {counts}, {size}"
+
+
+def _below(path: Path, folder: str) -> str:
+    """The path as seen from the data's folder, so that a moved folder keeps its digest."""
+    return path.relative_to(folder).as_posix()
 
 
 def hold_out(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor, Tensor]:

@@ -1,7 +1,6 @@
 """The layer table of any module, from one run on the meta device: no memory, no arithmetic."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from html import escape
 
@@ -9,10 +8,10 @@ import torch
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.utils.flop_counter import FlopCounterMode
 
 from convworks.errors import InputError
+from convworks.nets.blocks import on_meta
 
 COLUMNS = ("name", "kind", "output", "parameters", "MACs")
 
@@ -39,6 +38,8 @@ class Totals:
 
     parameters: int
     macs: int
+    output: tuple[int, ...]
+    """Shape of what one image gives."""
 
 
 @dataclass(frozen=True)
@@ -91,70 +92,48 @@ def summarize(model: nn.Module, input_shape: Sequence[int], *, depth: int | None
     """The layer table for one image of `input_shape` (channels, height, width).
 
     `depth` 1 gives one row for each child of the model, 2 for their children too, and so on;
-    None gives the leaves, the single layers. The model's weights are neither read nor changed.
-    Raises InputError when the model cannot take the input.
+    None gives the leaves, the single layers. A layer that runs twice is listed where it ran last.
+    The model itself is neither run nor changed. Raises InputError when it cannot take the input.
     """
     shape = tuple(input_shape)
     if not shape or min(shape) < 1:
         raise InputError(f"The input shape must be positive numbers, not {shape}.")
-    tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
-    meta = {name: torch.empty_like(tensor, device="meta") for name, tensor in tensors.items()}
-    outputs: dict[str, tuple[int, ...]] = {}
+    twin = on_meta(model).eval()
+    outputs = _record_outputs(twin)
     counter = FlopCounterMode(display=False)
-    with _evaluating(model), _recording(model, outputs), counter:
-        try:
-            functional_call(model, meta, (torch.empty(1, *shape, device="meta"),))
-        except RuntimeError as error:
-            reason = str(error).splitlines()[0]
-            size = "×".join(map(str, shape))
-            raise InputError(f"The network cannot take {size} images: {reason}") from error
+    try:
+        with counter:
+            output = twin(torch.empty(1, *shape, device="meta"))
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        reason = str(error).splitlines()[0]
+        size = "×".join(map(str, shape))
+        raise InputError(f"The network cannot take {size} images: {reason}") from error
     flops = {name: sum(counts.values()) for name, counts in counter.get_flop_counts().items()}
     root = type(model).__name__
     rows = []
-    for name, output in outputs.items():
-        module = model.get_submodule(name)
+    for name, module in twin.named_modules():
         level, leaf = name.count(".") + 1, not any(True for _ in module.children())
-        if (depth is None and leaf) or (depth is not None and level <= depth):
+        if name and ((depth is None and leaf) or (depth is not None and level <= depth)):
             parameters = sum(p.numel() for p in module.parameters())
             macs = flops.get(f"{root}.{name}", 0) // 2
-            rows.append(
-                SummaryRow(name, type(module).__name__, level, leaf, output, parameters, macs)
-            )
-    total = sum(p.numel() for p in model.parameters())
-    return Summary(root, shape, tuple(rows), Totals(total, flops.get("Global", 0) // 2))
+            kind, out = type(module).__name__, outputs.get(name, ())
+            rows.append(SummaryRow(name, kind, level, leaf, out, parameters, macs))
+    totals = Totals(
+        parameters=sum(p.numel() for p in model.parameters()),
+        macs=flops.get("Global", 0) // 2,
+        output=tuple(output.shape[1:]) if isinstance(output, Tensor) else (),
+    )
+    return Summary(root, shape, tuple(rows), totals)
 
 
-def count_macs(model: nn.Module, input_shape: Sequence[int]) -> int:
-    """Multiply-adds for one image of `input_shape` (channels, height, width)."""
-    return summarize(model, input_shape, depth=0).totals.macs
-
-
-@contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
-    """Every module in evaluation mode, and afterwards in the mode it had."""
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes.items():
-            module.training = training
-
-
-@contextmanager
-def _recording(model: nn.Module, outputs: dict[str, tuple[int, ...]]) -> Iterator[None]:
-    """Notes each module's output shape under its name, in the order of the modules."""
+def _record_outputs(model: nn.Module) -> dict[str, tuple[int, ...]]:
+    """A table that fills, as the model runs, with each module's output shape under its name."""
+    outputs: dict[str, tuple[int, ...]] = {}
 
     def note(name: str, output: object) -> None:
         if isinstance(output, Tensor):
             outputs[name] = tuple(output.shape[1:])
 
-    with ExitStack() as hooks:
-        for name, module in model.named_modules():
-            if name:
-                outputs[name] = ()
-                handle = module.register_forward_hook(
-                    lambda _module, _args, output, name=name: note(name, output)
-                )
-                hooks.callback(handle.remove)
-        yield
+    for name, module in model.named_modules():
+        module.register_forward_hook(lambda _m, _in, output, name=name: note(name, output))
+    return outputs

@@ -3,13 +3,13 @@
 Shapes are N×C×H×W: images, channels, height, width.
 """
 
+import copy
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from convworks.errors import InputError
 
@@ -174,26 +174,29 @@ def global_pool() -> nn.Sequential:
     return named(average=nn.AdaptiveAvgPool2d(1), flatten=nn.Flatten())
 
 
-def output_shape(layers: nn.Module, in_channels: int, image_size: int) -> torch.Size:
-    """The shape that `layers` give for two images, by running them without memory or arithmetic.
+def on_meta(module: nn.Module) -> nn.Module:
+    """A copy whose weights have shapes only: running it takes neither memory nor arithmetic."""
+    twins: dict[int, object] = {
+        id(p): nn.Parameter(torch.empty_like(p, device="meta"), p.requires_grad)
+        for p in module.parameters()
+    }
+    twins |= {id(b): torch.empty_like(b, device="meta") for b in module.buffers()}
+    return copy.deepcopy(module, twins)
 
-    Raises InputError when the image is too small for them.
+
+def flat_features(layers: nn.Module, in_channels: int, image_size: int) -> int:
+    """How many numbers an image is after `layers`, flattened: the first Linear's input.
+
+    Raises InputError when the image is too small for the layers.
     """
     images = torch.empty(2, in_channels, image_size, image_size, device="meta")
-    tensors = {**dict(layers.named_parameters()), **dict(layers.named_buffers())}
-    weights = {name: torch.empty_like(t, device="meta") for name, t in tensors.items()}
     try:
-        output: Tensor = functional_call(layers, weights, (images,))
+        output: Tensor = on_meta(layers)(images)
     except RuntimeError as error:
         raise InputError(
             f"Images of {image_size}×{image_size} pixels are too small for this network."
         ) from error
-    return output.shape
-
-
-def flat_features(layers: nn.Module, in_channels: int, image_size: int) -> int:
-    """How many numbers an image is after `layers`, flattened: the first Linear's input."""
-    return output_shape(layers, in_channels, image_size)[1:].numel()
+    return output.shape[1:].numel()
 
 
 def init_xavier(model: nn.Module) -> None:

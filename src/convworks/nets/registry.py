@@ -90,6 +90,8 @@ def spec_of(model: "nn.Module") -> ModelSpec | None:
 
 def _choose_stem(row: Row, side: int, stem: str) -> Literal["paper", "small"]:
     """The stem for that side in pixels, checked against what the network can take."""
+    if stem not in ("auto", "paper", "small"):
+        raise unknown("stem", stem, ("auto", "paper", "small"))
     if row.smallest_small is None:
         if stem == "small":
             raise InputError(f"{row.name} has one stem only; leave stem at 'auto'.")
@@ -98,10 +100,8 @@ def _choose_stem(row: Row, side: int, stem: str) -> Literal["paper", "small"]:
         smallest = row.smallest
     elif stem == "small" or side <= LARGEST_SMALL_IMAGE or side < row.smallest:
         stem, smallest = "small", row.smallest_small
-    elif stem == "auto":
-        stem, smallest = "paper", row.smallest
     else:
-        raise unknown("stem", stem, ("auto", "paper", "small"))
+        stem, smallest = "paper", row.smallest
     if side < smallest:
         only_paper = stem == "paper" and row.smallest_small is not None
         way_out = f"use --image-size {smallest} or larger (image_size={smallest} in Python)"

@@ -6,11 +6,11 @@ ICLR 2015, arXiv:1409.1556, table 1.
     a block (n, c) = n × (conv 3×3, c, pad 1, ReLU), max pool 2×2/2
 
     VGG-11, 3×224×224
-    block 1, 64       64×112×112
-    block 1, 128     128×56×56
-    block 2, 256     256×28×28
-    block 2, 512     512×14×14
-    block 2, 512     512×7×7
+    block (1, 64)     64×112×112
+    block (1, 128)   128×56×56
+    block (2, 256)   256×28×28
+    block (2, 512)   512×14×14
+    block (2, 512)   512×7×7
     flatten              25088
     linear, ReLU, dropout ½    4096
     linear, ReLU, dropout ½    4096

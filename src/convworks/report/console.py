@@ -16,7 +16,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from convworks.train.observer import EpochRecord, Observer, Plan
+from convworks.train.observer import History, Observer, Plan
 from convworks.train.observer import Progress as Step
 
 
@@ -59,8 +59,8 @@ class ConsoleProgress(Observer):
             f"{plan.recipe} recipe, {plan.epochs} epochs of {plan.steps_per_epoch} steps, batch"
             f" {plan.batch_size}, {plan.device} in {plan.precision}, into {plan.path}"
         )
-        if plan.first_epoch:
-            self._print(f"resumed after epoch {plan.first_epoch}")
+        if plan.history:
+            self._print(f"resumed after epoch {len(plan.history)}")
         self.bar.start()
         self.task = self.bar.add_task("", total=plan.steps_per_epoch, figures="")
 
@@ -74,7 +74,7 @@ class ConsoleProgress(Observer):
                 figures=f"loss {progress.loss:.3f}  {progress.images_per_second:,.0f} images/s",
             )
 
-    def epoch(self, history: tuple[EpochRecord, ...]) -> None:
+    def epoch(self, history: History) -> None:
         """A line with the epoch's figures."""
         record = history[-1]
         self._print(

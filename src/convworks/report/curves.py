@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Any
 
 from convworks.train.checkpoint import write_whole
-from convworks.train.observer import EpochRecord, Observer, Plan
+from convworks.train.observer import EpochRecord, History, Observer, Plan
 
 CURVES = "curves.svg"
 
@@ -45,7 +45,8 @@ class CurvesFile(Observer):
 
     def __init__(self) -> None:
         self.path = Path()
-        self.history: tuple[EpochRecord, ...] = ()
+        self.history: History = ()
+        self.ended = False
 
     def __exit__(
         self,
@@ -53,17 +54,27 @@ class CurvesFile(Observer):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Draws."""
-        if self.history:
-            write_whole(self.path / CURVES, draw_curves(self.history, self.path.name))
+        """Draws what there is of a run that did not come to its end."""
+        if not self.ended:
+            self._draw()
 
     def begin(self, plan: Plan) -> None:
         """Remembers where to draw."""
-        self.path = plan.path
+        self.path, self.history = plan.path, plan.history
 
-    def epoch(self, history: tuple[EpochRecord, ...]) -> None:
+    def epoch(self, history: History) -> None:
         """Remembers what to draw."""
         self.history = history
+
+    def end(self) -> None:
+        """Draws."""
+        self._draw()
+        self.ended = True
+
+    def _draw(self) -> None:
+        if self.history:
+            picture = draw_curves(self.history, self.path.name)
+            write_whole(self.path / CURVES, lambda path: path.write_bytes(picture))
 
 
 def in_notebook() -> bool:
@@ -86,7 +97,7 @@ class LivePlot(Observer):
         """Remembers the title."""
         self.title = f"{plan.model} on {plan.data}"
 
-    def epoch(self, history: tuple[EpochRecord, ...]) -> None:
+    def epoch(self, history: History) -> None:
         """Draws."""
         from IPython.display import SVG, display
 

@@ -8,18 +8,18 @@ summary.json       the final figures, once the run is complete
 curves.svg         the curves
 """
 
-import io
 import json
 import os
 import pickle
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save as safetensors_bytes
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from convworks.errors import InputError, TrainingError
@@ -29,29 +29,36 @@ CONFIG, METRICS, LAST, BEST = "config.json", "metrics.jsonl", "last.pt", "best.s
 SUMMARY = "summary.json"
 
 
-def write_whole(path: Path, content: bytes | memoryview) -> None:
+def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     """Replaces a file in one step: after a crash it is the old one or the new one.
 
-    Raises TrainingError when it cannot be written; the old file then stays.
+    `write` writes the file that it is given. Raises TrainingError when that fails; the old file
+    then stays.
     """
     temporary = path.with_name(f".{path.name}.tmp")
     try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
+        write(temporary)
+        with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
+    except (OSError, RuntimeError, SafetensorError) as error:
+        # PyTorch turns the system's error into a RuntimeError of its own.
+        cause = error if isinstance(error, OSError) else error.__context__
+        if isinstance(error, RuntimeError) and not isinstance(cause, OSError):
+            raise
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        reason = cause.strerror if isinstance(cause, OSError) else str(error)
         raise TrainingError(
-            f"Cannot write {path} ({error.strerror}); what was saved before is intact. Make room or"
+            f"Cannot write {path} ({reason}); what was saved before is intact. Make room or"
             f" the folder writable, then go on with: convworks train --resume --out {path.parent}"
         ) from error
 
 
 def write_json(path: Path, value: Mapping[str, object]) -> None:
     """Writes plain values, readable by people."""
-    write_whole(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
+    text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+    write_whole(path, lambda file: file.write_text(text, encoding="utf-8"))
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -68,6 +75,18 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise InputError(f"{path} holds no JSON object: restore it from a copy.")
     return value
+
+
+def read_settings(folder: Path) -> dict[str, Any]:
+    """A run's config.json; InputError when it is another program's or damaged."""
+    settings = read_json(folder / CONFIG)
+    for name in ("data", "train", "preparation"):
+        if not isinstance(settings.get(name), dict):
+            raise InputError(
+                f"{folder} is no run folder (its {CONFIG} has no {name}): name the folder that"
+                " `convworks train` printed."
+            )
+    return settings
 
 
 def create_run_folder(out: Path | None, title: str) -> Path:
@@ -103,9 +122,12 @@ def create_run_folder(out: Path | None, title: str) -> Path:
 
 def save_last(folder: Path, state: Mapping[str, object]) -> None:
     """Writes what `load_last` gives back."""
-    buffer = io.BytesIO()
-    torch.save(dict(state), buffer)
-    write_whole(folder / LAST, buffer.getbuffer())
+
+    def write(path: Path) -> None:
+        with path.open("wb") as file:
+            torch.save(dict(state), file)
+
+    write_whole(folder / LAST, write)
 
 
 def load_last(folder: Path, device: torch.device) -> dict[str, Any] | None:
@@ -125,9 +147,15 @@ def load_last(folder: Path, device: torch.device) -> dict[str, Any] | None:
 
 def save_best(folder: Path, model: nn.Module, metadata: Mapping[str, object]) -> None:
     """Writes a model's weights, and JSON `metadata` into the file's header."""
-    weights = {name: tensor.contiguous().cpu() for name, tensor in model.state_dict().items()}
-    content = safetensors_bytes(weights, {"convworks": json.dumps(metadata)})
-    write_whole(folder / BEST, content)
+    weights: dict[str, Tensor] = {}
+    stored: set[int] = set()
+    for name, tensor in model.state_dict().items():
+        weights[name] = tensor.contiguous().cpu()
+        if weights[name].data_ptr() in stored:  # tied weights, which the format stores twice
+            weights[name] = weights[name].clone()
+        stored.add(weights[name].data_ptr())
+    header = {"convworks": json.dumps(metadata)}
+    write_whole(folder / BEST, lambda path: save_file(weights, path, header))
 
 
 def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -166,7 +194,7 @@ def apply_weights(model: nn.Module, weights: Mapping[str, Tensor], origin: Path)
 def write_metrics(folder: Path, history: tuple[EpochRecord, ...]) -> None:
     """Writes all epochs' records, a line each."""
     lines = "".join(json.dumps(asdict(record)) + "\n" for record in history)
-    write_whole(folder / METRICS, lines.encode())
+    write_whole(folder / METRICS, lambda path: path.write_text(lines))
 
 
 def read_metrics(folder: Path) -> tuple[EpochRecord, ...]:

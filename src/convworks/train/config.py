@@ -17,6 +17,9 @@ Optimizer = Literal["sgd", "nesterov", "adamw"]
 Schedule = Literal["constant", "cosine"]
 Switch = Literal["on", "off"]
 RecipeName = Literal["book", "modern"]
+Device = Literal["auto", "cpu", "cuda", "mps"]
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+Compile = Literal["auto", "on", "off"]
 
 
 def _shown(kind: object, default: str = "the recipe's") -> object:
@@ -55,12 +58,12 @@ class TrainConfig:
     """Whether pictures are shifted and scaled to mean 0 and deviation 1."""
     seed: int = 0
     """Same seed, same machine, same numbers. The data are split the same for every seed."""
-    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    device: Device = "auto"
     """Where to compute; auto: a GPU when there is one."""
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    precision: Precision = "auto"
     """Of the arithmetic; auto: bf16 or fp16 where this device and this network gain by it.
     Weights and their updates stay fp32."""
-    compile: Literal["auto", "on", "off"] = "auto"
+    compile: Compile = "auto"
     """Whether to run the network through torch.compile; auto: off."""
     workers: Annotated[int | None, _shown("INT", "one a core, 8 at most")] = None
     """Processes that decode pictures from files."""
@@ -70,6 +73,13 @@ class TrainConfig:
     """The run folder."""
 
     def __post_init__(self) -> None:
+        for name, choices in CHOICES.items():
+            value = getattr(self, name)
+            if value not in choices and not (value is None and name in RECIPES_CHOICES):
+                raise UsageError(f"{_flag(name)} must be {' or '.join(choices)}, not {value!r}.")
+        for name in ("init", "out"):
+            if isinstance(value := getattr(self, name), str):
+                object.__setattr__(self, name, Path(value))
         for name in ("epochs", "batch_size"):
             value = getattr(self, name)
             if value is not None and value < 1:
@@ -98,10 +108,22 @@ class TrainConfig:
         """The inverse of `to_dict`; values of unknown names are ignored."""
         known = {f.name for f in fields(cls)} & values.keys()
         kept = {name: values[name] for name in known}
-        for name in ("init", "out"):
-            if kept.get(name) is not None:
-                kept[name] = Path(str(kept[name]))
         return cls(**kept)  # type: ignore[arg-type]
+
+
+RECIPES_CHOICES = {
+    "optimizer": get_args(Optimizer),
+    "schedule": get_args(Schedule),
+    "augment": get_args(Augment),
+    "normalize": get_args(Switch),
+}
+CHOICES: dict[str, tuple[str, ...]] = RECIPES_CHOICES | {
+    "recipe": get_args(RecipeName),
+    "device": get_args(Device),
+    "precision": get_args(Precision),
+    "compile": get_args(Compile),
+}
+"""A type checker sees a wrong value; whoever uses none is told here."""
 
 
 def _flag(name: str) -> str:

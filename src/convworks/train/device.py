@@ -9,6 +9,8 @@ from pathlib import Path
 import torch
 
 from convworks.errors import InputError
+from convworks.train.config import Precision
+from convworks.version import __version__
 
 BF16_MACS = 20_000_000
 """Networks above so many multiply-adds an image gain by bf16 on a CPU that computes in it.
@@ -54,7 +56,7 @@ def cpu_computes_bf16() -> bool:
 def environment(device: torch.device) -> dict[str, object]:
     """What the numbers of a run depend on: versions, machine, commit."""
     return {
-        "convworks": version("convworks"),
+        "convworks": __version__,
         "commit": _git_commit(),
         "python": platform.python_version(),
         "torch": torch.__version__,
@@ -88,6 +90,11 @@ def _git_commit() -> str | None:
     return result.stdout.strip()
 
 
-def precision_name(precision: torch.dtype) -> str:
+def precision_name(precision: torch.dtype) -> Precision:
     """`fp32`, `bf16` or `fp16`."""
-    return {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}[precision]
+    names: dict[torch.dtype, Precision] = {
+        torch.float32: "fp32",
+        torch.bfloat16: "bf16",
+        torch.float16: "fp16",
+    }
+    return names[precision]

@@ -1,6 +1,6 @@
 """A run made ready: what the config leaves open decided, the folder opened, the position read."""
 
-import os
+import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -12,10 +12,9 @@ from torch import Tensor, nn
 
 from convworks.data.augment import Preparation
 from convworks.data.loader import Loader, open_loader
-from convworks.data.splits import Data, Images, MemoryImages
+from convworks.data.splits import Data, Images
 from convworks.errors import InputError, UsageError
-from convworks.measure.summary import count_macs
-from convworks.nets.blocks import output_shape
+from convworks.measure.summary import summarize
 from convworks.nets.registry import spec_of
 from convworks.train import checkpoint
 from convworks.train.config import TrainConfig
@@ -25,7 +24,7 @@ from convworks.train.device import (
     environment,
     precision_name,
 )
-from convworks.train.observer import EpochRecord, Observer, Plan, RunSummary
+from convworks.train.observer import EpochRecord, History, Observer, Plan, RunSummary
 from convworks.train.recipes import Recipe, resolve
 from convworks.train.run import Metrics
 
@@ -90,7 +89,7 @@ class Job:
             data=str(self.data),
             recipe=self.config.recipe,
             epochs=self.recipe.epochs,
-            first_epoch=self.state.epoch,
+            history=self.state.history,
             steps_per_epoch=len(self.train),
             batch_size=self.train.batch_size,
             device=str(self.device),
@@ -130,10 +129,9 @@ class Job:
     def settings(self) -> dict[str, Any]:
         """What config.json says."""
         return {
-            "data": asdict(self.data.spec),
+            "data": {**asdict(self.data.spec), "digest": self.data.digest},
             "train": self.config.to_dict(),
             "device": str(self.device),
-            "precision": precision_name(self.precision),
             **self._identity(),
             "environment": environment(self.device),
         }
@@ -161,25 +159,41 @@ class Job:
 
     def restore(self) -> None:
         """Reads last.pt; InputError when the run was begun with other settings."""
-        self._check_same(checkpoint.read_json(self.path / checkpoint.CONFIG))
+        self._check_same(checkpoint.read_settings(self.path))
         saved = checkpoint.load_last(self.path, self.device)
         if saved is None:
             return
-        self.model.load_state_dict(saved["model"])
-        self.optimizer.load_state_dict(saved["optimizer"])
-        self.scaler.load_state_dict(saved["scaler"])
-        history = tuple(EpochRecord(**record) for record in saved["state"].pop("history"))
-        self.state = State(**saved["state"], history=history)
+        try:
+            self.model.load_state_dict(saved["model"])
+            self.optimizer.load_state_dict(saved["optimizer"])
+            self.scaler.load_state_dict(saved["scaler"])
+            history = tuple(EpochRecord(**record) for record in saved["state"].pop("history"))
+            self.state = State(**saved["state"], history=history)
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            reason = str(error).splitlines()[0]
+            raise InputError(
+                f"{self.path / checkpoint.LAST} is not of this run's network: {reason}"
+            ) from error
+
+    def publish(self) -> None:
+        """Writes what follows from the last saved epoch, also when a crash left it unwritten."""
+        history = self.state.history
+        if not history:
+            return
+        if self.state.batch == 0 and best_epoch(history) is history[-1]:
+            checkpoint.save_best(self.path, self.model, self.metadata(history[-1]))
+        checkpoint.write_metrics(self.path, history)
 
     def _check_same(self, begun: dict[str, Any]) -> None:
-        now = self.settings()
-        for section in ("model", "data", "train"):
+        """InputError unless everything that the result depends on is as it was."""
+        now = json.loads(json.dumps(self.settings()))
+        for section in ("model", "data", "preparation", "train"):
             theirs, ours = begun.get(section) or {}, now[section] or {}
             for name in sorted((theirs.keys() | ours.keys()) - MAY_DIFFER):
                 if theirs.get(name) != ours.get(name):
                     raise InputError(
                         f"{self.path} was begun with {section} {name}={theirs.get(name)}, not"
-                        f" {ours.get(name)}: resume it without that, or begin a new run from its"
+                        f" {ours.get(name)}: resume it as it was, or begin a new run from its"
                         f" weights with --init {self.path}."
                     )
 
@@ -195,11 +209,16 @@ def open_job(
 
     Raises InputError for what cannot be trained; nothing is written then.
     """
-    _check_fit(model, data)
+    macs = _check_fit(model, data)
     spec = spec_of(model)
-    recipe = resolve(config, spec.name if spec else "", len(data.train), data.mirror)
+    recipe = resolve(
+        config,
+        spec.name if spec else "",
+        len(data.train),
+        mirror=data.mirror,
+        sigmoids=_has_sigmoids_only(model),
+    )
     device = choose_device(config.device)
-    macs = count_macs(model, (data.channels, data.image_size, data.image_size))
     precision = choose_precision(config.precision, device, macs)
     if config.init is not None and not resume:
         checkpoint.apply_weights(model, checkpoint.load_weights(config.init)[0], config.init)
@@ -208,7 +227,7 @@ def open_job(
     crop = recipe.augment != "none"
     job = Job(
         path=path,
-        config=replace(config, out=path, **asdict(recipe)),
+        config=replace(config, out=path, precision=precision_name(precision), **asdict(recipe)),
         recipe=recipe,
         data=data,
         model=model,
@@ -241,14 +260,13 @@ def part_loader(
     shuffle: bool = False,
     crop: bool = False,
 ) -> Loader:
-    """The loader of one part of the data. Files are decoded by one process a core, 8 at most."""
-    workers = min(8, os.cpu_count() or 1) if config.workers is None else config.workers
+    """The loader of one part of the data."""
     return open_loader(
         images,
         batch_size=recipe.batch_size,
         image_size=data.image_size,
         device=device,
-        workers=0 if isinstance(images, MemoryImages) else workers,
+        workers=config.workers,
         shuffle=shuffle,
         crop=crop,
     )
@@ -284,8 +302,23 @@ def _make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     return torch.optim.SGD(groups, recipe.lr, momentum=momentum, nesterov=nesterov, fused=True)
 
 
-def _check_fit(model: nn.Module, data: Data) -> None:
-    """InputError unless the model takes the data's pictures and gives a logit a class."""
+def best_epoch(history: History) -> EpochRecord:
+    """The epoch of the highest validation accuracy; of equals the one with the lowest loss."""
+    return max(history, key=lambda record: (record.val_accuracy, -record.val_loss))
+
+
+def _has_sigmoids_only(model: nn.Module) -> bool:
+    """Whether sigmoids are the only activations, as in LeNet, and not the gates among others."""
+    kinds = {type(module) for module in model.modules()}
+    others = {nn.ReLU, nn.ReLU6, nn.SiLU, nn.GELU, nn.Hardswish}
+    return nn.Sigmoid in kinds and not kinds & others
+
+
+def _check_fit(model: nn.Module, data: Data) -> int:
+    """Multiply-adds for one picture.
+
+    InputError unless the model takes the data's pictures and gives a logit a class.
+    """
     spec = spec_of(model)
     size = data.image_size
     if spec and (spec.in_channels, spec.image_size) != (data.channels, size):
@@ -294,12 +327,14 @@ def _check_fit(model: nn.Module, data: Data) -> None:
             f" images, the data are {data.channels}×{size}×{size}: give create_model and load_data"
             " the same image_size, and create_model in_channels=data.channels."
         )
-    logits = output_shape(model, data.channels, size)[1:].numel()
-    if logits != len(data.classes):
+    totals = summarize(model, (data.channels, size, size), depth=0).totals
+    if totals.output != (len(data.classes),):
+        gives = "×".join(map(str, totals.output)) or "no tensor"
         raise InputError(
-            f"The network tells {logits} classes apart, the data have {len(data.classes)}: make it"
-            f" with num_classes={len(data.classes)}."
+            f"The network gives {gives} for a picture, the data have {len(data.classes)} classes:"
+            f" make it with num_classes={len(data.classes)}."
         )
+    return totals.macs
 
 
 def _title(model: nn.Module) -> str:

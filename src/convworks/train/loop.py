@@ -5,6 +5,7 @@ Nothing random outlives a step: order depends on (seed, epoch), augmentation and
 taken.
 """
 
+import copy
 import signal
 import threading
 from collections.abc import Iterator, Sequence
@@ -17,15 +18,17 @@ from types import FrameType
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.backends import cudnn
 
 from convworks.data.augment import random_crop, random_flip
+from convworks.data.loader import Batch
 from convworks.data.splits import Data, MemoryImages
 from convworks.errors import TrainingError
 from convworks.train import checkpoint
 from convworks.train.config import TrainConfig
-from convworks.train.job import Job, State, open_job, part_loader
+from convworks.train.job import Job, State, best_epoch, open_job, part_loader
 from convworks.train.observer import EpochRecord, Observer, Progress
-from convworks.train.run import Run, load, measure
+from convworks.train.run import Metrics, Run, load, measure
 
 REPORT_SECONDS = 0.1
 """So often the loop asks the device for numbers; asking makes a GPU wait."""
@@ -45,33 +48,48 @@ def fit(
     """
     with ExitStack() as stack:
         stack.enter_context(torch.random.fork_rng(range(torch.cuda.device_count())))
+        stack.enter_context(cudnn.flags(enabled=True, deterministic=True, allow_tf32=False))
         job = open_job(model, data, config or TrainConfig(), observers, resume)
         for observer in observers:
             stack.enter_context(observer)
         if checkpoint.read_summary(job.path) is None:
-            stop = stack.enter_context(_stop_signals())
-            for observer in observers:
-                observer.begin(job.plan())
-            while job.state.epoch < job.recipe.epochs:
-                _train_epoch(job, stop)
-                _close_epoch(job)
-            _finish(job)
+            _run(job, stack.enter_context(_stop_signals()))
     return load(job.path, model=model)
 
 
+def _run(job: Job, stop: "Stop") -> None:
+    """The epochs that are left, one look at the test part with the best weights, the figures."""
+    job.publish()
+    for observer in job.observers:
+        observer.begin(job.plan())
+    try:
+        while job.state.epoch < job.recipe.epochs:
+            _train_epoch(job, stop)
+            with stop.at_once():
+                val = measure(job.model, job.val, job.prepare, job.device, job.precision)
+            _close_epoch(job, val)
+        with stop.at_once():
+            test = _test(job)
+    except Stopped:
+        job.save()
+        raise KeyboardInterrupt(
+            f"saved; go on with: convworks train --resume --out {job.path}"
+        ) from None
+    for observer in job.observers:
+        observer.end()
+    summary = job.summarize(best_epoch(job.state.history), test)
+    checkpoint.write_json(job.path / checkpoint.SUMMARY, asdict(summary))
+
+
 def _train_epoch(job: Job, stop: "Stop") -> None:
-    """The rest of the current epoch, step by step."""
+    """The rest of the current epoch, step by step. Raises Stopped between two steps."""
     seed, state, recipe = job.config.seed, job.state, job.recipe
     losses: list[Tensor] = []
     reported = perf_counter()
     started = reported - state.seconds
     job.model.train()
-    for pixels, labels in job.train.epoch(mix(seed, state.epoch), start=state.batch):
-        if stop.requested:
-            state.seconds = perf_counter() - started
-            job.save()
-            raise KeyboardInterrupt(_how_to_go_on(job))
-        generator = torch.manual_seed(mix(seed, state.epoch, state.batch))
+    for pixels, labels in _batches(job, stop):
+        generator = _seed(job.device, mix(seed, state.epoch, state.batch))
         for group in job.optimizer.param_groups:
             group["lr"] = _lr(job)
         images = job.prepare(_augment(job, pixels, generator))
@@ -86,19 +104,38 @@ def _train_epoch(job: Job, stop: "Stop") -> None:
         right = (logits.detach().argmax(1) == labels).sum()
         state.tally += torch.stack([losses[-1] * len(labels), right])
         state.batch += 1
-        if state.batch == len(job.train) or perf_counter() - reported > REPORT_SECONDS:
+        state.seconds = perf_counter() - started
+        done = stop.requested or state.batch == len(job.train)
+        if done or perf_counter() - reported > REPORT_SECONDS:
             _check_finite(job, losses)
             losses.clear()
             reported = perf_counter()
-            _report(job, reported - started)
-    state.seconds = perf_counter() - started
+            _report(job)
+    if stop.requested:
+        _check_weights(job)
+        raise Stopped
 
 
-def _close_epoch(job: Job) -> None:
-    """Validates, notes the epoch's figures, keeps the weights when they are the best, saves."""
-    state, started = job.state, perf_counter()
-    metrics = measure(job.model, job.val, job.prepare, job.device, job.precision)
-    if not isfinite(metrics.loss):
+def _batches(job: Job, stop: "Stop") -> Iterator[Batch]:
+    """The rest of the epoch's batches, or those until the stop."""
+    state = job.state
+    if state.batch == len(job.train):
+        return  # stopped during validation
+    try:
+        for batch in job.train.epoch(mix(job.config.seed, state.epoch), start=state.batch):
+            if stop.requested:
+                return
+            yield batch
+    except RuntimeError:
+        if not stop.requested:
+            raise
+        # SIGTERM to all processes has ended those that decode.
+
+
+def _close_epoch(job: Job, val: Metrics) -> None:
+    """Notes the epoch's figures, saves, and keeps the weights when they are the best."""
+    state = job.state
+    if not isfinite(val.loss):
         raise _diverged(job, "the validation loss", len(job.train))
     images = len(job.train) * job.train.batch_size
     loss, right = state.tally.tolist()
@@ -106,35 +143,30 @@ def _close_epoch(job: Job) -> None:
         epoch=state.epoch + 1,
         train_loss=loss / images,
         train_accuracy=right / images,
-        val_loss=metrics.loss,
-        val_accuracy=metrics.accuracy,
+        val_loss=val.loss,
+        val_accuracy=val.accuracy,
         lr=job.optimizer.param_groups[0]["lr"],
         images_per_second=images / state.seconds,
-        seconds=state.seconds + perf_counter() - started,
+        seconds=state.seconds + val.seconds,
     )
     history = (*state.history, record)
-    if best_epoch(history) is record:
-        checkpoint.save_best(job.path, job.model, job.metadata(record))
     job.state = State(torch.zeros_like(state.tally), epoch=state.epoch + 1, history=history)
     job.save()
-    checkpoint.write_metrics(job.path, history)
+    job.publish()
     for observer in job.observers:
         observer.epoch(history)
 
 
-def _finish(job: Job) -> None:
-    """One look at the test part with the best weights, and the final figures."""
+def _test(job: Job) -> Metrics:
+    """How the best weights do on the test part."""
+    last = copy.deepcopy(job.model.state_dict())
     weights, _ = checkpoint.load_weights(job.path)
     checkpoint.apply_weights(job.model, weights, job.path)
     loader = part_loader(job.data.test, job.data, job.config, job.recipe, job.device)
-    test = measure(job.model, loader, job.prepare, job.device, job.precision)
-    summary = job.summarize(best_epoch(job.state.history), test)
-    checkpoint.write_json(job.path / checkpoint.SUMMARY, asdict(summary))
-
-
-def best_epoch(history: Sequence[EpochRecord]) -> EpochRecord:
-    """The epoch of the highest validation accuracy; of equals the one with the lowest loss."""
-    return max(history, key=lambda record: (record.val_accuracy, -record.val_loss))
+    try:
+        return measure(job.model, loader, job.prepare, job.device, job.precision)
+    finally:
+        job.model.load_state_dict(last)  # what last.pt must hold if this is stopped
 
 
 def _lr(job: Job) -> float:
@@ -178,17 +210,31 @@ def _diverged(job: Job, what: str, batch: int) -> TrainingError:
     )
 
 
-def _report(job: Job, seconds: float) -> None:
+def _check_weights(job: Job) -> None:
+    """TrainingError unless the weights are fit to be saved: a finite loss may ruin them."""
+    if not all(p.isfinite().all() for p in job.model.parameters()):
+        raise _diverged(job, "a weight", job.state.batch)
+
+
+def _report(job: Job) -> None:
     """Tells the observers how far the epoch is."""
     images = job.state.batch * job.train.batch_size
     loss = job.state.tally[0].item() / images
-    progress = Progress(job.state.epoch, job.state.batch, loss, images / seconds)
+    progress = Progress(job.state.epoch, job.state.batch, loss, images / job.state.seconds)
     for observer in job.observers:
         observer.step(progress)
 
 
-def _how_to_go_on(job: Job) -> str:
-    return f"saved; go on with: convworks train --resume --out {job.path}"
+def _seed(device: torch.device, seed: int) -> torch.Generator:
+    """Seeds what dropout draws from on that device; returns the CPU's generator.
+
+    `torch.manual_seed`, which seeds all that there is, takes 150 µs a step, this 1 µs.
+    """
+    if device.type == "cuda":
+        torch.cuda.manual_seed(seed)
+    elif device.type == "mps":
+        torch.mps.manual_seed(seed)
+    return torch.default_generator.manual_seed(seed)
 
 
 def mix(*numbers: int) -> int:
@@ -202,11 +248,27 @@ def mix(*numbers: int) -> int:
     return mixed >> 1
 
 
+class Stopped(Exception):  # noqa: N818 (no error)
+    """Someone asked for the end, and the job stands between two steps."""
+
+
 @dataclass
 class Stop:
-    """Whether someone asked for the end."""
+    """Whether someone asked for the end, and whether it can come at once."""
 
     requested: bool = False
+    immediate: bool = False
+
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """While nothing is changed: a signal raises Stopped, also one that came before."""
+        self.immediate = True
+        try:
+            if self.requested:
+                raise Stopped
+            yield
+        finally:
+            self.immediate = False
 
 
 @contextmanager
@@ -221,6 +283,8 @@ def _stop_signals() -> Iterator[Stop]:
     def handle(number: int, _frame: FrameType | None) -> None:
         stop.requested = True
         signal.signal(number, usual[signal.Signals(number)])
+        if stop.immediate:
+            raise Stopped
 
     for number in usual:
         signal.signal(number, handle)

@@ -7,39 +7,6 @@ from types import TracebackType
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What is about to be trained."""
-
-    model: str
-    parameters: int
-    macs: int
-    data: str
-    recipe: str
-    epochs: int
-    first_epoch: int
-    """Counted from 0; above 0 when a run is resumed."""
-    steps_per_epoch: int
-    batch_size: int
-    device: str
-    precision: str
-    path: Path
-    notes: tuple[str, ...] = ()
-    """What the user should know before it starts."""
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far the epoch is."""
-
-    epoch: int
-    step: int
-    """Steps done in this epoch."""
-    loss: float
-    """Mean over the epoch so far."""
-    images_per_second: float
-
-
-@dataclass(frozen=True)
 class EpochRecord:
     """One epoch's figures, a line of `metrics.jsonl`. Accuracies lie in 0…1."""
 
@@ -57,6 +24,40 @@ class EpochRecord:
     """Training pictures by seconds of training, loading included, validation not."""
     seconds: float
     """Training and validation."""
+
+
+History = tuple[EpochRecord, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is about to be trained."""
+
+    model: str
+    parameters: int
+    macs: int
+    data: str
+    recipe: str
+    epochs: int
+    history: History
+    """Epochs that are over already, when a run is resumed."""
+    steps_per_epoch: int
+    batch_size: int
+    device: str
+    precision: str
+    path: Path
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far the epoch is."""
+
+    epoch: int
+    step: int
+    """Steps done in this epoch."""
+    loss: float
+    """Mean over the epoch so far."""
+    images_per_second: float
 
 
 @dataclass(frozen=True)
@@ -101,5 +102,8 @@ class Observer(AbstractContextManager["Observer", None]):
     def step(self, progress: Progress) -> None:
         """Several times a second."""
 
-    def epoch(self, history: tuple[EpochRecord, ...]) -> None:
+    def epoch(self, history: History) -> None:
         """An epoch is over and saved."""
+
+    def end(self) -> None:
+        """All epochs are over; the final figures are about to be written."""

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
+from time import perf_counter
 from typing import Any, Literal
 
 import torch
@@ -13,16 +14,9 @@ from torch import nn
 from convworks.data.augment import Preparation
 from convworks.data.loader import Loader, open_loader
 from convworks.data.splits import Data
-from convworks.errors import InputError
+from convworks.errors import InputError, unknown
 from convworks.nets.registry import create_model
-from convworks.train.checkpoint import (
-    CONFIG,
-    apply_weights,
-    load_weights,
-    read_json,
-    read_metrics,
-    read_summary,
-)
+from convworks.train import checkpoint
 from convworks.train.config import TrainConfig
 from convworks.train.device import choose_device
 from convworks.train.observer import EpochRecord, RunSummary
@@ -37,6 +31,7 @@ class Metrics:
     accuracy: float
     """0…1."""
     images: int
+    seconds: float
 
 
 @dataclass(frozen=True)
@@ -52,6 +47,8 @@ class Run:
     history: tuple[EpochRecord, ...]
     summary: RunSummary | None
     """None as long as the run is not complete."""
+    data: Mapping[str, Any]
+    """What it was trained on: the data's `DataSpec` and `digest` as plain values."""
 
     def _repr_html_(self) -> str:
         rows: Mapping[str, object] = vars(self.summary) if self.summary else {}
@@ -70,36 +67,51 @@ def load(path: str | Path, model: nn.Module | None = None) -> Run:
     folder holds no run or no epoch of it is over.
     """
     folder = Path(path)
-    settings = read_json(folder / CONFIG)
-    weights, metadata = load_weights(folder)
+    settings = checkpoint.read_settings(folder)
+    weights, metadata = checkpoint.load_weights(folder)
     if model is None:
         model = build_model(settings, folder)
-    apply_weights(model, weights, folder)
+    checkpoint.apply_weights(model, weights, folder)
     try:
-        preparation = read_preparation(metadata)
+        saved = metadata["preparation"]
+        preparation = Preparation(saved["image_size"], tuple(saved["mean"]), tuple(saved["std"]))
         classes = tuple(metadata["classes"])
-        config = TrainConfig.from_dict(settings["train"])
     except (KeyError, TypeError) as error:
-        raise InputError(f"{folder} was not written by convworks ({error} is missing).") from error
-    history, summary = read_metrics(folder), read_summary(folder)
-    return Run(folder, config, model.eval(), preparation, classes, history, summary)
+        raise InputError(
+            f"{folder / checkpoint.BEST} lacks what convworks writes ({error})."
+        ) from error
+    return Run(
+        folder,
+        read_config(settings, folder),
+        model.eval(),
+        preparation,
+        classes,
+        checkpoint.read_metrics(folder),
+        checkpoint.read_summary(folder),
+        settings["data"],
+    )
+
+
+def read_config(settings: Mapping[str, Any], folder: Path) -> TrainConfig:
+    """The config in a run's settings; InputError when values are not of their kinds."""
+    try:
+        return TrainConfig.from_dict(settings["train"])
+    except (TypeError, ValueError) as error:
+        raise InputError(f"Cannot use {folder / checkpoint.CONFIG}: {error}") from error
 
 
 def build_model(settings: Mapping[str, Any], folder: Path) -> nn.Module:
     """The network that a run's config.json describes, freshly initialised."""
     spec = settings.get("model")
-    if not isinstance(spec, dict) or "name" not in spec:
+    if not isinstance(spec, dict):
         raise InputError(
             f"{folder} was trained with a network of your own: load it in Python with"
-            " convworks.load(path, model=...)."
+            " convworks.load(path, model=...), resume it with convworks.fit(..., resume=True)."
         )
-    return create_model(**spec)
-
-
-def read_preparation(metadata: Mapping[str, Any]) -> Preparation:
-    """The preparation saved with the weights."""
-    saved = metadata["preparation"]
-    return Preparation(saved["image_size"], tuple(saved["mean"]), tuple(saved["std"]))
+    try:
+        return create_model(**spec)
+    except TypeError as error:
+        raise InputError(f"Cannot use {folder / checkpoint.CONFIG}: {error}") from error
 
 
 def evaluate(
@@ -110,12 +122,24 @@ def evaluate(
     device: str = "auto",
     batch_size: int = 256,
 ) -> Metrics:
-    """Loss and accuracy of a run's best weights on a part of a data set, computed in fp32."""
+    """Loss and accuracy of a run's best weights on a part of a data set, computed in fp32.
+
+    The model is moved to the device. Raises InputError for other classes or channels than the
+    run's, and for the run's own data split otherwise: some of the part was trained on then.
+    """
+    if part not in ("train", "val", "test"):
+        raise unknown("part", part, ("train", "val", "test"))
     if run.classes != data.classes:
         raise InputError(f"The run knows other classes than {data.title}: {', '.join(run.classes)}")
     if len(run.preparation.mean) != data.channels:
         raise InputError(
             f"The run takes {len(run.preparation.mean)} channels, not {data.channels}."
+        )
+    if run.data.get("name") == data.spec.name and run.data.get("digest") != data.digest:
+        raise InputError(
+            f"{data.title} is not split, or no longer filled, as it was for the run: load it with"
+            f" seed={run.data.get('seed')} and val_fraction={run.data.get('val_fraction')}, or"
+            " keep pictures of your own to test with in another folder."
         )
     place = choose_device(device)
     loader = open_loader(
@@ -123,7 +147,6 @@ def evaluate(
         batch_size=batch_size,
         image_size=run.preparation.image_size,
         device=place,
-        workers=0,
     )
     return measure(run.model.to(place), loader, run.preparation, place, torch.float32)
 
@@ -137,7 +160,7 @@ def measure(
     precision: torch.dtype,
 ) -> Metrics:
     """Loss and accuracy over all of a loader's pictures, the model in evaluation mode."""
-    training = model.training
+    started, training = perf_counter(), model.training
     model.eval()
     tally = torch.zeros(2, device=device)
     for pixels, labels in loader.epoch():
@@ -147,4 +170,5 @@ def measure(
         tally += torch.stack([loss, (logits.argmax(1) == labels).sum()])
     model.train(training)
     loss_sum, correct = tally.tolist()
-    return Metrics(loss_sum / loader.count, correct / loader.count, loader.count)
+    count = loader.count
+    return Metrics(loss_sum / count, correct / count, count, perf_counter() - started)

@@ -8,7 +8,7 @@ from convworks.measure.summary import summarize
 from convworks.nets.densenet import dense_block, transition
 from convworks.nets.googlenet import STAGES, out_channels
 from convworks.nets.registry import create_model
-from convworks.nets.resnet import BasicBlock
+from convworks.nets.resnet import Block
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -136,8 +136,8 @@ def test_googlenet_block_channels() -> None:
 
 def test_residual_blocks() -> None:
     images = torch.rand(4, 3, 6, 6)
-    assert BasicBlock(3, 3)(images).shape == (4, 3, 6, 6)
-    assert BasicBlock(3, 6, stride=2)(images).shape == (4, 6, 3, 3)
+    assert Block(3, 3)(images).shape == (4, 3, 6, 6)
+    assert Block(3, 6, stride=2)(images).shape == (4, 6, 3, 3)
 
 
 def test_dense_block_and_transition() -> None:
@@ -152,7 +152,7 @@ def test_a_dense_block_keeps_its_input_in_front() -> None:
 
 
 def test_an_identity_shortcut_passes_the_input_on() -> None:
-    block = BasicBlock(3, 3)
-    nn.init.zeros_(block.body.norm.weight)  # the body then gives 0
+    block = Block(3, 3)
+    nn.init.zeros_(block.body.norm2.weight)  # the body then gives 0
     images = torch.rand(2, 3, 6, 6)
     assert torch.equal(block(images), images)

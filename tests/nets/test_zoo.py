@@ -11,10 +11,22 @@ from torch import nn
 
 from convworks.errors import InputError
 from convworks.measure.summary import summarize
+from convworks.nets.googlenet import STAGES, inception
 from convworks.nets.registry import build, create_model, find, list_models, spec_of
 from convworks.nets.zoo import ZOO
 
 every_network = pytest.mark.parametrize("name", list_models())
+
+LIGHT = 6_000_000
+"""Parameters up to which a network is computed in the usual tests; the others take minutes."""
+
+every_network_computed = pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] if row.parameters > LIGHT else [])
+        for name, row in ZOO.items()
+    ],
+)
 
 
 def small_model(name: str, **options: object) -> nn.Module:
@@ -43,7 +55,7 @@ def test_any_classes_channels_and_size(name: str, channels: int, size: int, clas
         assert model(torch.empty(2, channels, size, size)).shape == (2, classes)
 
 
-@every_network
+@every_network_computed
 def test_outputs_are_finite_and_every_parameter_gets_a_gradient(name: str) -> None:
     model = small_model(name)
     images = torch.randn(4, 1, 28, 28)
@@ -58,7 +70,7 @@ def test_outputs_are_finite_and_every_parameter_gets_a_gradient(name: str) -> No
             assert parameter.grad.abs().max() > 0, parameter_name
 
 
-@every_network
+@every_network_computed
 def test_weights_survive_saving(name: str, tmp_path: Path) -> None:
     model, images = small_model(name).eval(), torch.randn(2, 1, 28, 28)
     save_file(model.state_dict(), tmp_path / "weights.safetensors")
@@ -69,7 +81,7 @@ def test_weights_survive_saving(name: str, tmp_path: Path) -> None:
         assert torch.equal(model(images), other(images))
 
 
-@every_network
+@every_network_computed
 def test_the_exported_program_computes_the_same(name: str) -> None:
     model, images = small_model(name).eval(), torch.randn(2, 1, 28, 28)
     exported = torch.export.export(model, (images,)).module()
@@ -77,7 +89,7 @@ def test_the_exported_program_computes_the_same(name: str) -> None:
         torch.testing.assert_close(exported(images), model(images))
 
 
-@every_network
+@every_network_computed
 def test_copies_are_independent_and_keep_the_spec(name: str) -> None:
     model = small_model(name)
     twin = copy.deepcopy(model)
@@ -103,7 +115,10 @@ def test_the_smallest_image_is_the_one_stated(name: str) -> None:
             create_model(name, in_channels=1, image_size=side - 1, stem=stem)
         # The statement is not stricter than the network itself.
         too_small = replace(spec_of(model), image_size=side - 1)
-        with torch.device("meta"), pytest.raises((RuntimeError, InputError), match="too small"):
+        with (
+            torch.device("meta"),
+            pytest.raises((RuntimeError, InputError), match="too small|actual input size"),
+        ):
             build(row, too_small).eval()(torch.empty(2, 1, side - 1, side - 1))
 
 
@@ -117,16 +132,70 @@ def test_the_stem_is_chosen_by_the_size(name: str) -> None:
     assert (at_64.stem, at_100.stem) == ("paper" if one_stem else "small", "paper")
 
 
-def test_published_parameter_counts() -> None:
-    """torchvision's documentation states 132,863,336 and 11,689,512; the book's AlexNet has
-    11·11·96 + 96 + 25·96·256 + 256 + 9·(256·384 + 384·384 + 384·256) + 384 + 384 + 256
-    + (6400 + 1)·4096 + 4097·4096 + 4097·10."""
-    convolutions = 11 * 11 * 96 + 96 + 25 * 96 * 256 + 256
-    convolutions += 9 * (256 * 384 + 384 * 384 + 384 * 256) + 384 + 384 + 256
-    linear = 6401 * 4096 + 4097 * 4096 + 4097 * 10
-    assert ZOO["alexnet"].parameters == convolutions + linear
-    assert ZOO["vgg11"].parameters == 132_863_336
-    assert ZOO["resnet18"].parameters == 11_689_512
+PUBLISHED = {
+    "alexnet": 46.76,
+    "vgg11": 132.86,
+    "vgg13": 133.05,
+    "vgg16": 138.36,
+    "vgg19": 143.67,
+    "inception_v3": 23.83,
+    "inception_v4": 42.68,
+    "resnet18": 11.69,
+    "resnet34": 21.80,
+    "resnet50": 25.56,
+    "resnet101": 44.55,
+    "resnet152": 60.19,
+    "resnext50_32x4d": 25.03,
+    "densenet121": 7.98,
+    "densenet169": 14.15,
+    "densenet161": 28.68,
+    "densenet201": 20.01,
+    "shufflenet_v2_x0_5": 1.367,
+    "shufflenet_v2_x1_0": 2.279,
+    "shufflenet_v2_x1_5": 3.504,
+    "shufflenet_v2_x2_0": 7.394,
+    "mobilenet_v1": 4.23,
+    "mobilenet_v2": 3.50,
+    "resnet20": 0.27,
+    "resnet32": 0.46,
+    "resnet44": 0.66,
+    "resnet56": 0.85,
+    "resnet110": 1.7,
+    "wide_resnet28_10": 36.5,
+    "wide_resnet40_4": 8.9,
+    "densenet_bc100_12": 0.8,
+    "efficientnet_b0": 5.3,
+    "xception": 22.86,
+    "senet154": 115.09,
+}
+"""Millions of parameters, as the papers or the peers' documentation print them."""
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_parameter_counts(name: str) -> None:
+    decimals = len(str(PUBLISHED[name]).split(".")[1])
+    assert ZOO[name].parameters / 1e6 == pytest.approx(PUBLISHED[name], abs=0.6 * 10**-decimals)
+
+
+def test_table_of_resnet_and_resnext() -> None:
+    """S4: ResNet-50 25.5 M parameters and 4.1 GMACs, ResNeXt-50 32×4d 25.0 M and 4.2 GMACs."""
+    for name, parameters, macs in (("resnet50", 25.5, 4.1), ("resnext50_32x4d", 25.0, 4.2)):
+        assert ZOO[name].parameters / 1e6 == pytest.approx(parameters, abs=0.1)
+        assert ZOO[name].macs / 1e9 == pytest.approx(macs, abs=0.05)
+
+
+def test_table_of_inception_against_single_convolutions() -> None:
+    """S4, 192 to 256 channels at 28×28: Inception 0.16 M and 128 M, 3×3 0.44 M and 346 M, 5×5
+    1.22 M and 963 M."""
+    blocks = {
+        (0.16, 128): inception(192, STAGES[0][0]),
+        (0.44, 346): nn.Conv2d(192, 256, 3, padding=1, bias=False),
+        (1.22, 963): nn.Conv2d(192, 256, 5, padding=2, bias=False),
+    }
+    for (parameters, macs), block in blocks.items():
+        totals = summarize(block, (192, 28, 28)).totals
+        assert totals.parameters / 1e6 == pytest.approx(parameters, abs=0.0101)
+        assert totals.macs / 1e6 == pytest.approx(macs, rel=0.005)
 
 
 def test_unknown_names_get_the_nearest() -> None:

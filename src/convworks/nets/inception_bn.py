@@ -38,9 +38,10 @@ def chain(in_channels: int, *layers: Layer, eps: float = 1e-5, pad: bool = False
     A third number is the stride, and takes the padding away (stride 1: only that) unless `pad`.
     """
     path = nn.Sequential()
-    for i, (channels, kernel, *stride) in enumerate(layers):
-        padding = 0 if stride and not pad else None
-        conv = conv_norm(in_channels, channels, kernel, *stride, padding=padding, eps=eps)
+    for i, (channels, kernel, *rest) in enumerate(layers):
+        padding = 0 if rest and not pad else None
+        stride = rest[0] if rest else 1
+        conv = conv_norm(in_channels, channels, kernel, stride, padding, eps=eps)
         path.add_module(f"conv{i + 1}", conv)
         in_channels = channels
     return path

@@ -3,7 +3,7 @@
 Hu, Shen, Albanie, Sun, Wu: Squeeze-and-excitation networks, arXiv:1709.01507v4, appendix.
 
     a block, c, 64 groups, all convolutions with norm:
-    x ─┬─ 1×1, 2c, ReLU ── 3×3/s in groups, 4c, ReLU ── 1×1, 4c ── squeeze-excite /16 ─┬─ add ── ReLU
+    x ─┬─ 1×1, 2c, ReLU ── 3×3/s in groups, 4c, ReLU ── 1×1, 4c ── squeeze-excite /16 ─┬─ add, ReLU
        └─ as is, or 3×3/s (1×1 in stage 1) if the shape changes ───────────────────────┘
 
     3×224×224

@@ -491,6 +491,7 @@ FAMILIES = (
         {
             "senet154": (115_088_984, 20_688_363_520, {}),
         },
+        smallest=3,
     ),
     Family(
         "regnet:RegNet",

@@ -24,7 +24,7 @@ RUNS: tuple[tuple[str, int], ...] = (
     ("train", 3),
     ("train lenet --data fashion_mnist --recipe book", 3),
     ("train lenet --data fashion_mnist --recipe modern", 3),
-    ("train vgg11_small --data fashion_mnist --epochs 5", 3),
+    ("train resnet20 --data fashion_mnist", 3),
     ("train resnet18 --data fashion_mnist --image-size 96 --recipe book --epochs 1", 1),
 )
 """Commands and how many seeds each is run with."""

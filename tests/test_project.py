@@ -85,8 +85,11 @@ def test_no_address_of_a_package_registry() -> None:
 
 
 def test_names_are_all_there() -> None:
+    import convworks.train  # a room must not take the place of a function of its name
+
     for name in convworks.__all__:
         assert getattr(convworks, name).__doc__
+        assert not isinstance(getattr(convworks, name), ModuleType)
     assert set(convworks.__all__) <= set(dir(convworks))
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         convworks.nonsense  # noqa: B018

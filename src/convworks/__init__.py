@@ -24,7 +24,6 @@ if TYPE_CHECKING:
         load_data,
         resume,
         summarize,
-        train,
     )
 
 __all__ = [
@@ -38,7 +37,6 @@ __all__ = [
     "load_data",
     "resume",
     "summarize",
-    "train",
 ]
 
 

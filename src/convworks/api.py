@@ -32,7 +32,6 @@ __all__ = [
     "load_data",
     "resume",
     "summarize",
-    "train",
 ]
 
 
@@ -113,8 +112,11 @@ def resume(
     for asked, begun in ((model, spec.get("name")), (image_size, source.get("image_size"))):
         if asked not in (None, begun):
             raise InputError(f"{folder} was begun with {begun}, not {asked}: resume it as it was.")
-    if data is not None and source.get("name") not in (data, str(Path(data).resolve())):
-        raise InputError(f"{folder} was begun with the data {source.get('name')}, not {data}.")
+    if data is not None and data != source.get("name"):
+        if data in SOURCES or source.get("name") in SOURCES:
+            begun = source.get("name")
+            raise InputError(f"{folder} was begun with the data {begun}, not {data}.")
+        source["name"] = data  # a folder that has moved: its digest is compared
     config = replace(config or read_config(settings, folder), out=folder, init=None)
     network = _seeded(config.seed, lambda: build_model(settings, folder))
     try:

@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import re
 import resource
 import signal
 import subprocess
@@ -162,6 +163,9 @@ def test_a_killed_run_resumes() -> None:
 
 BAD: dict[str, tuple[list[str], int, str]] = {
     "unknown network": (["train", "resnet-18"], 1, "did you mean 'resnet18'"),
+    "empty data": (["train", "--data", ""], 1, "no data set or folder ''"),
+    "seed too large": (["train", "--seed", "9" * 30], 2, "--seed must lie in"),
+    "out holds something": (["train", "--out", "stray"], 1, "stray already holds a run"),
     "unknown data": (["train", "--data", "fashonmnist"], 1, "did you mean 'fashion_mnist'"),
     "no such folder": (["train", "--data", "no/folder"], 1, "a folder with one sub-folder a class"),
     "image too small": (["train", "--image-size", "8"], 1, "lenet cannot take 8×8.*is 12"),
@@ -198,6 +202,8 @@ def test_bad_input_is_one_line_without_a_traceback(case: str) -> None:
     arguments, code, message = BAD[case]
     Path("empty").mkdir()
     Path("file").write_text("a file")
+    Path("stray").mkdir()
+    Path("stray/summary.json").write_text("{}")
     Path("other").mkdir()
     Path("other/config.json").write_text('{"architectures": ["ResNet"]}')
     write_digits(Path("one"), classes=(4,), count=5)
@@ -208,7 +214,7 @@ def test_bad_input_is_one_line_without_a_traceback(case: str) -> None:
     assert done.returncode == code, done.stderr
     assert "Traceback" not in done.stderr
     plain = " ".join(done.stderr.replace("│", " ").split())
-    assert __import__("re").search(message, plain), plain
+    assert re.search(message, plain), plain
     if code == 1:
         last = done.stderr.strip().splitlines()[-1]
         assert last.startswith("convworks: ")

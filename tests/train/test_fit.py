@@ -524,3 +524,51 @@ def test_tied_weights_are_saved(digits: Data) -> None:
 def test_a_model_that_cannot_run_says_why(digits: Data) -> None:
     with pytest.raises(InputError, match="cannot take 1×16×16 images: .*channel"):
         fit(nn.Sequential(nn.Conv2d(3, 8, 3), nn.Flatten(), nn.Linear(8, 10)), digits)
+
+
+def test_networks_of_ones_own_may_count_on_the_usual_layout(digits: Data) -> None:
+    class Tutorial(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(1, 4, 3)
+            self.fc = nn.Linear(784, 10)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            out: torch.Tensor = self.fc(self.conv(x).view(x.shape[0], -1))
+            return out
+
+    assert fit(Tutorial(), digits, TrainConfig(epochs=1)).summary is not None
+
+
+def test_files_that_a_run_has_lost_are_named(digits: Data) -> None:
+    config = TrainConfig(epochs=3, batch_size=32, lr=0.01, out=Path("run"))
+    with pytest.raises(RuntimeError, match="crash"):
+        fit(small_net(), digits, config, observers=[StopAfterEpoch(2)])
+    Path("run/last.pt").rename("last.pt")
+    with pytest.raises(InputError, match="run has lost its last.pt: .*--init run"):
+        fit(small_net(), digits, config, resume=True)
+    saved = torch.load("last.pt", weights_only=True)
+    saved["state"]["history"][0]["val_accuracy"] = 1.0  # the best is no longer the last
+    torch.save(saved, "run/last.pt")
+    Path("run/best.safetensors").unlink()
+    with pytest.raises(InputError, match="run has lost its best.safetensors"):
+        fit(small_net(), digits, config, resume=True)
+
+
+def test_a_folder_that_has_moved_is_resumed(digit_pictures: Path) -> None:
+    config = TrainConfig(epochs=2, batch_size=8, out=Path("run"), workers=0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "_close_epoch", crash_after(loop._close_epoch))
+        with pytest.raises(RuntimeError, match="crash"):
+            api.train("lenet", digit_pictures, config, image_size=16, progress=False)
+    moved = digit_pictures.rename(digit_pictures.with_name("moved"))
+    run = api.resume("run", data=str(moved), progress=False)
+    assert len(run.history) == 2
+
+
+def crash_after(real: Any) -> Any:
+    def crash(*arguments: Any) -> None:
+        real(*arguments)
+        raise RuntimeError("crash")
+
+    return crash

@@ -58,7 +58,7 @@ def run(arguments: Sequence[str]) -> int:
 
 def _explain(error: Exception) -> str:
     """One line for an error that nobody foresaw."""
-    text = " ".join(str(error).split())
+    text = (str(error).strip().splitlines() or [""])[0]
     exhausted = "out of memory" in text or "can't allocate memory" in text
     if exhausted or isinstance(error, MemoryError):
         return "Out of memory: try a smaller --batch-size or --image-size."

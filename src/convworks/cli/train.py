@@ -56,8 +56,8 @@ class Train(Command):
             run = self._resume(arguments)
         else:
             run = api.train(
-                self.model or "lenet",
-                self.data or "digits",
+                "lenet" if self.model is None else self.model,
+                "digits" if self.data is None else self.data,
                 self.config,
                 image_size=self.image_size,
                 data_root=self.data_root,

@@ -73,7 +73,7 @@ def load_data(
         title, mirror, size = identity, source.mirror, image_size or source.image_size
     else:
         folder = Path(name).expanduser().resolve()
-        if not folder.is_dir():
+        if not identity or not folder.is_dir():
             hint = f"Known: {', '.join(SOURCES)}; or a folder with one sub-folder a class."
             raise unknown("data set or folder", identity, SOURCES, hint)
         parts = read_folder(folder)
@@ -134,8 +134,9 @@ def _torchvision(name: str, classes: tuple[str, ...] = ()) -> Callable[[Path], P
                 f"Cannot write to {root} ({error.strerror}): choose another place with"
                 " --data-root or $CONVWORKS_DATA."
             ) from error
-        except (OSError, RuntimeError, ValueError, EOFError) as error:
-            reason = str(error).strip().splitlines()[-1].strip("<>")
+        except Exception as error:  # torchvision raises whatever damaged bytes lead it to
+            lines = str(error).strip().splitlines() or [type(error).__name__]
+            reason = lines[-1].strip("<>")
             raise InputError(
                 f"{name} is not whole below {root} and cannot be downloaded ({reason}): connect to"
                 " the internet, or point --data-root or $CONVWORKS_DATA to a copy in"

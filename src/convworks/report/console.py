@@ -20,11 +20,19 @@ from convworks.train.observer import History, Observer, Plan
 from convworks.train.observer import Progress as Step
 
 
+class SturdyConsole(Console):
+    """A console whose reader may go away, as `head` does: the training goes on, unseen."""
+
+    def on_broken_pipe(self) -> None:
+        """Says nothing more."""
+        self.quiet = True
+
+
 class ConsoleProgress(Observer):
     """Shows a run as it goes, on standard error unless on another console."""
 
     def __init__(self, console: Console | None = None) -> None:
-        self.console = console or Console(stderr=True)
+        self.console = console or SturdyConsole(stderr=True)
         self.bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=30),

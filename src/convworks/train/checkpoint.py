@@ -10,7 +10,6 @@ curves.svg         the curves
 
 import json
 import os
-import pickle
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict
@@ -96,7 +95,7 @@ def create_run_folder(out: Path | None, title: str) -> Path:
     """
     try:
         if out is not None:
-            if (out / CONFIG).exists():
+            if any((out / name).exists() for name in (CONFIG, METRICS, LAST, BEST, SUMMARY)):
                 raise InputError(
                     f"{out} already holds a run: add --resume to go on with it, or choose another"
                     " --out."
@@ -137,7 +136,7 @@ def load_last(folder: Path, device: torch.device) -> dict[str, Any] | None:
         return None
     try:
         state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
+    except Exception as error:  # torch.load raises whatever the bytes lead it to
         raise InputError(
             f"Cannot read {path}: it is damaged or no checkpoint of convworks. The best weights"
             f" are in {BEST}; begin a new run from them with --init {folder}."

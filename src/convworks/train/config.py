@@ -80,6 +80,10 @@ class TrainConfig:
         for name in ("init", "out"):
             if isinstance(value := getattr(self, name), str):
                 object.__setattr__(self, name, Path(value))
+        for name in ("epochs", "batch_size", "seed", "workers"):
+            value = getattr(self, name)
+            if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
+                raise UsageError(f"{_flag(name)} must be a whole number, not {value!r}.")
         for name in ("epochs", "batch_size"):
             value = getattr(self, name)
             if value is not None and value < 1:
@@ -94,8 +98,8 @@ class TrainConfig:
             value = getattr(self, name)
             if value is not None and not 0 <= value < 1:
                 raise UsageError(f"{_flag(name)} must lie in 0…1, 1 excluded, not {value}.")
-        if self.seed < 0:
-            raise UsageError(f"--seed must be 0 or more, not {self.seed}.")
+        if not 0 <= self.seed < 2**63:
+            raise UsageError(f"--seed must lie in 0…2⁶³ − 1, not {self.seed}.")
         if self.workers is not None and self.workers < 0:
             raise UsageError(f"--workers must be 0 or more, not {self.workers}.")
 

@@ -64,6 +64,8 @@ class Job:
     device: torch.device
     precision: torch.dtype
     prepare: Preparation
+    layout: torch.memory_format
+    """Channels-last for our networks; others may count on the usual one, with `x.view(n, -1)`."""
     train: Loader
     val: Loader
     optimizer: torch.optim.Optimizer
@@ -161,7 +163,13 @@ class Job:
         """Reads last.pt; InputError when the run was begun with other settings."""
         self._check_same(checkpoint.read_settings(self.path))
         saved = checkpoint.load_last(self.path, self.device)
+        best = self.path / checkpoint.BEST
         if saved is None:
+            if best.exists():
+                raise InputError(
+                    f"{self.path} has lost its {checkpoint.LAST}: begin a new run from its best"
+                    f" weights with --init {self.path}."
+                )
             return
         try:
             self.model.load_state_dict(saved["model"])
@@ -174,6 +182,11 @@ class Job:
             raise InputError(
                 f"{self.path / checkpoint.LAST} is not of this run's network: {reason}"
             ) from error
+        if history and best_epoch(history) is not history[-1] and not best.exists():
+            raise InputError(
+                f"{self.path} has lost its {checkpoint.BEST}: restore it from a copy, or begin a"
+                " new run."
+            )
 
     def publish(self) -> None:
         """Writes what follows from the last saved epoch, also when a crash left it unwritten."""
@@ -189,6 +202,8 @@ class Job:
         now = json.loads(json.dumps(self.settings()))
         for section in ("model", "data", "preparation", "train"):
             theirs, ours = begun.get(section) or {}, now[section] or {}
+            if section == "data" and theirs.get("digest") == ours["digest"]:
+                theirs = theirs | {"name": ours["name"]}  # the same pictures in another place
             for name in sorted((theirs.keys() | ours.keys()) - MAY_DIFFER):
                 if theirs.get(name) != ours.get(name):
                     raise InputError(
@@ -222,7 +237,8 @@ def open_job(
     precision = choose_precision(config.precision, device, macs)
     if config.init is not None and not resume:
         checkpoint.apply_weights(model, checkpoint.load_weights(config.init)[0], config.init)
-    model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    layout = torch.channels_last if spec else torch.contiguous_format
+    model.to(device, memory_format=layout)  # type: ignore[call-overload]
     path = _open_folder(config, f"{_title(model)}-{data.title}", resume)
     crop = recipe.augment != "none"
     job = Job(
@@ -236,6 +252,7 @@ def open_job(
         device=device,
         precision=precision,
         prepare=_preparation(data, recipe),
+        layout=layout,
         train=part_loader(data.train, data, config, recipe, device, shuffle=True, crop=crop),
         val=part_loader(data.val, data, config, recipe, device),
         optimizer=_make_optimizer(model, recipe),

@@ -94,7 +94,7 @@ def _train_epoch(job: Job, stop: "Stop") -> None:
             group["lr"] = _lr(job)
         images = job.prepare(_augment(job, pixels, generator))
         with job.autocast():
-            logits = job.network(images.contiguous(memory_format=torch.channels_last))
+            logits = job.network(images.contiguous(memory_format=job.layout))
         loss = F.cross_entropy(logits.float(), labels, label_smoothing=recipe.label_smoothing)
         job.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         job.scaler.step(job.optimizer)

@@ -25,7 +25,8 @@ def random_crop(pixels: Tensor, generator: Generator) -> Tensor:
     padded = F.pad(pixels, (pad, pad, pad, pad))
     picture = torch.arange(n, device=pixels.device)[:, None, None]
     cropped = padded.movedim(1, 3)[picture, rows[:, :, None], columns[:, None, :]]
-    return cropped.movedim(3, 1)
+    # `contiguous` would keep one channel's strides, which make convolutions choose channels-last.
+    return cropped.movedim(3, 1).clone(memory_format=torch.contiguous_format)
 
 
 def random_flip(pixels: Tensor, generator: Generator) -> Tensor:

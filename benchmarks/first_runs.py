@@ -90,6 +90,7 @@ def write_table() -> None:
 
 
 def main() -> None:
+    RESULTS.parent.mkdir(exist_ok=True)
     if sys.argv[1:] != ["--table"]:
         results: list[dict[str, object]] = []
         with tempfile.TemporaryDirectory() as folder:

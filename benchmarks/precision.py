@@ -37,6 +37,7 @@ NETWORKS = (
 
 
 def main() -> None:
+    RESULTS.parent.mkdir(exist_ok=True)
     results = []
     for name, size in NETWORKS:
         model = create_model(name, num_classes=10, in_channels=1, image_size=size)

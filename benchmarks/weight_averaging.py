@@ -46,6 +46,7 @@ class Averages(Observer):
 
 
 def main() -> None:
+    RESULTS.parent.mkdir(exist_ok=True)
     loop.REPORT_SECONDS = 0.0
     data = load_data("fashion_mnist")
     results = []

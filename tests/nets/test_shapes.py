@@ -8,7 +8,7 @@ from convworks.measure.summary import summarize
 from convworks.nets.densenet import dense_block, transition
 from convworks.nets.googlenet import STAGES, out_channels
 from convworks.nets.registry import create_model
-from convworks.nets.resnet import Block
+from convworks.nets.residual import Block
 
 Shapes = dict[str, tuple[int, ...]]
 

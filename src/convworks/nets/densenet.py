@@ -70,13 +70,14 @@ class DenseLayer(nn.Module):
 def _untracked(layers: nn.Module) -> Iterator[None]:
     """Batch norms leave their running statistics alone: computed again is not seen again."""
     norms = [layer for layer in layers.modules() if isinstance(layer, nn.BatchNorm2d)]
+    before = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
     for norm in norms:
-        norm.track_running_stats = False
+        norm.momentum, norm.num_batches_tracked = 0.0, None
     try:
         yield
     finally:
-        for norm in norms:
-            norm.track_running_stats = True
+        for norm, (momentum, count) in zip(norms, before, strict=True):
+            norm.momentum, norm.num_batches_tracked = momentum, count
 
 
 def dense_block(

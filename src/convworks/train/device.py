@@ -12,11 +12,12 @@ from convworks.errors import InputError
 from convworks.train.config import Precision
 from convworks.version import __version__
 
-BF16_MACS = 20_000_000
+BF16_MACS = 1_000_000
 """Networks above so many multiply-adds an image gain by bf16 on a CPU that computes in it.
 
-Measured on 2 cores with AVX512-BF16, batch 128, training images/s bf16 against fp32: LeNet
-(0.4 M) 0.91×, ResNet-18 at 96 pixels (330 M) 1.75×. Small networks spend their time on casts.
+From `benchmarks/precision.py`, 2 cores with AVX512-BF16, batch 128, training images/s of bf16
+against fp32: LeNet at 64 pixels (2.9 M) 1.5×, ResNet-18 at 96 (319 M) 2.0×, DenseNet at 96 (129 M)
+3.4×. LeNet at 28 (0.4 M) gains in bare steps and, loading and bookkeeping included, nothing.
 """
 
 

@@ -4,6 +4,7 @@ import importlib.util
 import json
 import re
 import subprocess
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -68,7 +69,10 @@ def test_the_readmes_commands_parse() -> None:
     for command in commands:
         assert command[0] == "convworks"
         shown = subprocess.run(
-            [*command[:2], "--help"], capture_output=True, text=True, check=True
+            [sys.executable, "-m", *command[:2], "--help"],
+            capture_output=True,
+            text=True,
+            check=True,
         ).stdout
         for word in command:
             assert not word.startswith("--") or f"{word} " in shown

@@ -14,14 +14,13 @@ from pathlib import Path
 import torch
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from convworks.data.loader import open_loader
 from convworks.data.sources import load_data
 from convworks.nets.registry import create_model
 from convworks.train import loop
 from convworks.train.config import TrainConfig
 from convworks.train.device import environment
-from convworks.train.job import part_loader
 from convworks.train.observer import Observer, Progress
-from convworks.train.recipes import resolve
 from convworks.train.run import measure
 
 RESULTS = Path(__file__).parent / "results" / "weight_averaging.json"
@@ -58,8 +57,7 @@ def main() -> None:
             with tempfile.TemporaryDirectory() as folder:
                 config = TrainConfig(seed=seed, out=Path(folder) / "run")
                 run = loop.fit(model, data, config, observers=[averages])
-            recipe = resolve(config, name, len(data.train), data.mirror)
-            loader = part_loader(data.val, data, config, recipe, CPU)
+            loader = open_loader(data.val, batch_size=256, image_size=28, device=CPU)
             accuracies = {"none": run.history[-1].val_accuracy} | {
                 str(decay): measure(average, loader, run.preparation, CPU, torch.float32).accuracy
                 for decay, average in averages.averages.items()

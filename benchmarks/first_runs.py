@@ -1,6 +1,6 @@
 """Trains what the README shows and writes the figures and the README's table.
 
-    python benchmarks/first_runs.py          # run everything, half an hour on two cores
+    python benchmarks/first_runs.py          # run everything, about 20 minutes on two cores
     python benchmarks/first_runs.py --table  # only write the table again
 
 Nothing else should run meanwhile. The validation part chooses the epoch, the test part is looked

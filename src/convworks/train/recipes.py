@@ -13,7 +13,8 @@ SMALL_SET, SMALL_BATCH, BATCH = 5_000, 32, 128
 """Below so many training pictures the modern recipe takes the smaller batch: more steps a pass."""
 
 MODERN_LR = 1e-3
-"""GoogLeNet and NiN, deep and without normalisation, do not begin to learn at twice the rate."""
+"""GoogLeNet and NiN, deep and without normalisation, learn less at twice the rate: 0.10 and 0.25
+against 0.49 and 0.38 on validation after 100 steps on Fashion-MNIST (one seed)."""
 
 MODERN_SIGMOID_LR = 8e-3
 """For networks whose activations are sigmoids, which pass on little gradient: LeNet reaches 0.991

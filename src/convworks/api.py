@@ -1,6 +1,6 @@
 """What `import convworks as cw` offers: the rooms' functions, and training put together."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -64,6 +64,7 @@ def train(
     config: TrainConfig | None = None,
     *,
     image_size: int | None = None,
+    options: Mapping[str, object] | None = None,
     data_root: str | Path | None = None,
     progress: bool = True,
 ) -> Run:
@@ -86,6 +87,7 @@ def train(
             num_classes=len(loaded.classes),
             in_channels=loaded.channels,
             image_size=loaded.image_size,
+            options=options,
         ),
     )
     return fit(network, loaded, config, progress=progress)

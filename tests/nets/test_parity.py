@@ -1,39 +1,33 @@
-"""Where torchvision has the same network, its weights in ours give its outputs and gradients."""
+"""Where a peer has the same network, its weights in ours give its outputs and gradients."""
 
 import pytest
+import timm
 import torch
 import torchvision
 from torch import nn
 
 from convworks.errors import InputError
 from convworks.nets.registry import create_model
-from convworks.nets.weights import copy_weights, match_weights
+from convworks.nets.weights import TIMM, TORCHVISION, copy_weights, match_weights
 from convworks.nets.zoo import ZOO
 
-PEERS = {
-    **{f"vgg{d}{n}": f"vgg{d}{n}" for d in (11, 13, 16, 19) for n in ("", "_bn")},
-    **{f"resnet{d}": f"resnet{d}" for d in (18, 34, 50, 101, 152)},
-    **{name: name for name in ("resnext50_32x4d", "resnext101_64x4d")},
-    **{f"densenet{d}": f"densenet{d}" for d in (121, 161, 169, 201)},
-    **{f"shufflenet_v2_{x}": f"shufflenet_v2_{x}" for x in ("x0_5", "x1_0", "x1_5", "x2_0")},
-    **{name: name for name in ("mobilenet_v2", "mobilenet_v3_small", "mobilenet_v3_large")},
-    **{name: name for name in ("squeezenet1_1", "inception_v3")},
-    **{
-        f"regnet{k}_{size}": f"regnet_{k}_{size}"
-        for k in "xy"
-        for size in ("400mf", "800mf", "1_6gf", "3_2gf", "8gf", "16gf", "32gf")
-    },
-    **{f"efficientnet_b{i}": f"efficientnet_b{i}" for i in range(8)},
-    **{f"convnext_{size}": f"convnext_{size}" for size in ("tiny", "small", "base")},
-}
+PEERS = [
+    *(("torchvision", name) for name in TORCHVISION),
+    *(("timm", name) for name in TIMM if name not in TORCHVISION),
+]
+"""Whose network, and its name here."""
+
 LIGHT = 8_000_000
 """Parameters up to which a network is compared in the usual tests; the others take minutes."""
 
 
-def peer(name: str) -> nn.Module:
-    """torchvision's network with weights and batch norm statistics that are not trivial."""
-    options = {"aux_logits": False, "init_weights": False} if name == "inception_v3" else {}
-    model: nn.Module = torchvision.models.get_model(PEERS[name], weights=None, **options)
+def peer(library: str, name: str) -> nn.Module:
+    """The library's network with weights and batch norm statistics that are not trivial."""
+    if library == "timm":
+        model: nn.Module = timm.create_model(TIMM[name])
+    else:
+        options = {"aux_logits": False, "init_weights": False} if name == "inception_v3" else {}
+        model = torchvision.models.get_model(TORCHVISION[name], weights=None, **options)
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
             nn.init.uniform_(module.weight, 0.5, 1.5)
@@ -45,35 +39,33 @@ def peer(name: str) -> nn.Module:
         for role, parameter in module.named_parameters(recurse=False):
             if role == "layer_scale":
                 nn.init.normal_(parameter)  # at 1e-6 the blocks would not matter
-    for module in model.modules():  # chance would not be the same
-        if isinstance(module, nn.Dropout):
-            module.p = 0.0
-        if isinstance(module, torchvision.ops.StochasticDepth):
-            module.p = 0.0
-    return model
+    return without_chance(model)
 
 
-def ours(name: str, size: int) -> nn.Module:
-    """Our network without chance in training."""
-    model = create_model(name, image_size=size, stem="paper")
+def without_chance(model: nn.Module) -> nn.Module:
+    """The same network without dropout of any kind, which would not be the same twice."""
     for module in model.modules():
-        if type(module).__name__ in ("Dropout", "DropPath"):
-            module.p = 0.0  # type: ignore[assignment]
+        if type(module).__name__ in ("Dropout", "DropPath", "StochasticDepth"):
+            for rate in {"p", "drop_prob"} & vars(module).keys():
+                setattr(module, rate, 0.0)
+        if hasattr(module, "drop_rate"):  # timm's own head
+            module.drop_rate = 0.0
     return model
 
 
 @pytest.mark.parametrize(
-    "name",
+    ("library", "name"),
     [
-        pytest.param(name, marks=[pytest.mark.slow] if ZOO[name].parameters > LIGHT else [])
-        for name in PEERS
+        pytest.param(*pair, marks=[pytest.mark.slow] if ZOO[pair[1]].parameters > LIGHT else [])
+        for pair in PEERS
     ],
 )
-def test_outputs_and_gradients_are_torchvisions(name: str) -> None:
+def test_outputs_and_gradients_are_the_peers(library: str, name: str) -> None:
     torch.manual_seed(0)
     # VGG's first Linear fixes the size; the others are compared on smaller pictures.
     size = 224 if name.startswith("vgg") else 128 if "inception" in name else 96
-    theirs, mine = peer(name), ours(name, size)
+    theirs = peer(library, name)
+    mine = without_chance(create_model(name, image_size=size, stem="paper"))
     names = match_weights(mine, theirs, (3, size, size))
     copy_weights(mine, theirs.state_dict(), names)
     images = torch.randn(2, 3, size, size)
@@ -93,6 +85,7 @@ def test_outputs_and_gradients_are_torchvisions(name: str) -> None:
         assert parameter.grad is not None
         wanted = partners[names[own]].grad
         assert wanted is not None
+        wanted = wanted.view(parameter.shape)
         torch.testing.assert_close(
             parameter.grad, wanted, rtol=1e-3, atol=1e-3 * wanted.abs().max().item() + 1e-12
         )

@@ -1,13 +1,24 @@
 """What all commands share."""
 
+import json
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import tyro
 from rich.console import Console
 from rich.table import Table
+
+from convworks.errors import UsageError
+
+Options = Annotated[
+    tuple[str, ...],
+    tyro.conf.arg(name="set", metavar="OPTION=VALUE", help_behavior_hint="(repeatable)"),
+    tyro.conf.UseAppendAction,
+]
+"""Options of a network, such as `se=16`."""
 
 PARSING = (tyro.conf.FlagCreatePairsOff,)
 """How options are read: a flag has no --no- form."""
@@ -23,6 +34,20 @@ class Command(ABC):
     @abstractmethod
     def run(self, _arguments: Sequence[str], /) -> None:
         """Does it and prints the result. The arguments are the words behind the command's name."""
+
+
+def parse_options(given: Sequence[str]) -> dict[str, object]:
+    """`create_model`'s options from `name=value` texts: values are JSON, or else plain words."""
+    options: dict[str, object] = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not (name and equals and value):
+            raise UsageError(f"--set takes OPTION=VALUE such as se=16, not {text!r}.")
+        try:
+            options[name.replace("-", "_")] = json.loads(value)
+        except json.JSONDecodeError:
+            options[name.replace("-", "_")] = value
+    return options
 
 
 def show(table: Table) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import tyro
 
-from convworks.cli.command import Command, show
+from convworks.cli.command import Command, Options, parse_options, show
 from convworks.errors import UsageError
 
 
@@ -29,6 +29,8 @@ class Summary(Command):
         int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: single layers)")
     ] = None
     """1: a row for each block of the network; 2: for their parts too; and so on."""
+    options: Options = ()
+    """Make the network otherwise, as by se=16: its file below convworks/nets says what there is."""
     json: bool = False
     """Print JSON."""
 
@@ -41,7 +43,11 @@ class Summary(Command):
         if self.depth is not None and self.depth < 1:
             raise UsageError(f"--depth must be at least 1, not {self.depth}.")
         model = create_model(
-            self.model, num_classes=self.classes, in_channels=shape[0], image_size=shape[1]
+            self.model,
+            num_classes=self.classes,
+            in_channels=shape[0],
+            image_size=shape[1],
+            options=parse_options(self.options),
         )
         summary = summarize(model, shape, depth=self.depth)
         if self.json:

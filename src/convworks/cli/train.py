@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from convworks.cli.command import PARSING, Command
+from convworks.cli.command import PARSING, Command, Options, parse_options
 from convworks.errors import UsageError
 from convworks.train.config import TrainConfig
 
@@ -35,6 +35,8 @@ class Train(Command):
         tyro.conf.arg(metavar="PIXELS", help_behavior_hint="(default: the data's or recipe's)"),
     ] = None
     """Side to which the pictures are scaled."""
+    options: Options = ()
+    """Make the network otherwise, as by se=16: its file below convworks/nets says what there is."""
     data_root: Annotated[
         Path | None,
         tyro.conf.arg(
@@ -60,6 +62,7 @@ class Train(Command):
                 "digits" if self.data is None else self.data,
                 self.config,
                 image_size=self.image_size,
+                options=parse_options(self.options),
                 data_root=self.data_root,
             )
         assert run.summary is not None
@@ -87,6 +90,8 @@ class Train(Command):
             raise UsageError("--resume needs --out DIR, the run folder to go on with.")
         if self.config.init is not None:
             raise UsageError("--init begins a new run, --resume goes on with one: give one.")
+        if self.options:
+            raise UsageError("--set makes a new network, --resume goes on with one: give one.")
         begun = read_config(read_settings(folder), folder)
         # Read again over the run's own settings: what is given, even a default, then counts.
         given = tyro.cli(Train, args=list(arguments), default=Train(config=begun), config=PARSING)

@@ -22,7 +22,8 @@ from collections import OrderedDict
 
 from torch import nn
 
-from convworks.nets.blocks import Stem, conv_relu, flat_features, init_xavier, named
+from convworks.nets.blocks import Stem, conv_relu, flat_features, named
+from convworks.nets.initialization import init_xavier
 
 
 def fc_head(in_features: int, hidden: int, num_classes: int, dropout: float) -> nn.Sequential:

@@ -6,6 +6,7 @@ Shapes are N×C×H×W: images, channels, height, width.
 import copy
 from collections import OrderedDict
 from collections.abc import Callable
+from math import prod
 from typing import Literal
 
 import torch
@@ -25,6 +26,11 @@ Activation = Callable[[], nn.Module]
 def relu() -> nn.Module:
     """ReLU, in place: convolution and norm do not need their output again."""
     return nn.ReLU(inplace=True)
+
+
+def relu6() -> nn.Module:
+    """min(max(x, 0), 6), in place."""
+    return nn.ReLU6(inplace=True)
 
 
 def named(**layers: nn.Module) -> nn.Sequential:
@@ -132,6 +138,23 @@ class SqueezeExcite(nn.Module):
         return gated
 
 
+def with_gates(blocks: nn.Sequential, in_channels: int, reduction: int) -> nn.Sequential:
+    """The same blocks, a squeeze-and-excitation behind each that mixes channels; 0 adds none.
+
+    SE-Inception (Hu et al., figure 3). How many channels a block gives is seen by running it.
+    """
+    if not reduction:
+        return blocks
+    gated = nn.Sequential()
+    for name, block in blocks.named_children():
+        in_channels, _, _ = output_shape(block, in_channels, 32)
+        if any(True for _ in block.parameters()):
+            se = SqueezeExcite(in_channels, max(1, in_channels // reduction))
+            block = named(block=block, se=se)
+        gated.add_module(name, block)
+    return gated
+
+
 class ShuffleChannels(nn.Module):
     """Deals the channels of each group out over all groups (ShuffleNet, figure 1c)."""
 
@@ -185,7 +208,12 @@ def on_meta(module: nn.Module) -> nn.Module:
 
 
 def flat_features(layers: nn.Module, in_channels: int, image_size: int) -> int:
-    """How many numbers an image is after `layers`, flattened: the first Linear's input.
+    """How many numbers an image is after `layers`, flattened: the first Linear's input."""
+    return prod(output_shape(layers, in_channels, image_size))
+
+
+def output_shape(layers: nn.Module, in_channels: int, image_size: int) -> tuple[int, ...]:
+    """What `layers` make of an image: usually channels, height, width.
 
     Raises InputError when the image is too small for the layers.
     """
@@ -196,25 +224,4 @@ def flat_features(layers: nn.Module, in_channels: int, image_size: int) -> int:
         raise InputError(
             f"Images of {image_size}×{image_size} pixels are too small for this network."
         ) from error
-    return output.shape[1:].numel()
-
-
-def init_xavier(model: nn.Module) -> None:
-    """Xavier uniform weights and zero biases (Glorot and Bengio 2010, equation 16)."""
-    for layer in model.modules():
-        if isinstance(layer, nn.Conv2d | nn.Linear):
-            nn.init.xavier_uniform_(layer.weight)
-            if layer.bias is not None:
-                nn.init.zeros_(layer.bias)
-
-
-def init_he(model: nn.Module) -> None:
-    """He normal weights by fan-out, zero biases (He et al. 2015, arXiv:1502.01852, section 2.2).
-
-    The last Linear, which no ReLU follows, keeps PyTorch's default weights.
-    """
-    for layer in model.modules():
-        if isinstance(layer, nn.Conv2d):
-            nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
-            if layer.bias is not None:
-                nn.init.zeros_(layer.bias)
+    return tuple(output.shape[1:])

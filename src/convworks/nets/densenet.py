@@ -29,7 +29,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from convworks.nets.blocks import Stem, global_pool, init_he, named, relu, stem_7x7
+from convworks.nets.blocks import Stem, global_pool, named, relu, stem_7x7
+from convworks.nets.initialization import init_he
 
 
 class DenseLayer(nn.Module):

@@ -23,7 +23,8 @@ from math import ceil
 
 from torch import nn
 
-from convworks.nets.blocks import Stem, conv_norm, divisible, global_pool, init_he
+from convworks.nets.blocks import Stem, conv_norm, divisible, global_pool
+from convworks.nets.initialization import init_he
 from convworks.nets.mobilenet_v2 import InvertedResidual
 
 STAGES = (

@@ -1,4 +1,4 @@
-"""GoogLeNet (Inception v1), without batch norm and without auxiliary heads, as the book draws it.
+"""GoogLeNet (Inception v1), without batch norm, as the book draws it; auxiliary heads by choice.
 
 Szegedy et al.: Going deeper with convolutions, CVPR 2015, arXiv:1409.4842, figures 2b and 3,
 table 1. The 5×5 path is 5×5 (torchvision's is 3×3).
@@ -16,13 +16,24 @@ table 1. The 5×5 path is 5×5 (torchvision's is 3×3).
     stage 4   5 Inception blocks: 512, 512, 512, 528, 832; max pool  832×3×3
     stage 5   2 Inception blocks: 832, 1024; global average pool         1024
     linear                                                                 10
+
+Two auxiliary heads (section 5) read the first and the fourth block of stage 4, to train what lies
+below: average pool 5×5/3 ── conv 1×1, 128 ── linear 1024, ReLU, dropout 0.7 ── linear.
 """
 
-from collections import OrderedDict
+from torch import Tensor, nn
 
-from torch import nn
-
-from convworks.nets.blocks import Concat, Stem, conv_relu, global_pool, init_xavier, named
+from convworks.errors import InputError
+from convworks.nets.blocks import (
+    Concat,
+    Stem,
+    conv_relu,
+    global_pool,
+    named,
+    output_shape,
+    with_gates,
+)
+from convworks.nets.initialization import init_xavier
 
 Paths = tuple[int, tuple[int, int], tuple[int, int], int]
 """The channels of the four paths, in the order of the figure above."""
@@ -69,33 +80,76 @@ def out_channels(paths: Paths) -> int:
     return a + c + e + f
 
 
-class GoogLeNet(nn.Sequential):
-    """N×C×S×S images to N×classes logits; any S."""
+def auxiliary_head(in_channels: int, side: int, num_classes: int) -> nn.Sequential:
+    """N×C×side×side to N×classes logits; side at least 5."""
+    if side < 5:
+        raise InputError(
+            f"The auxiliary heads need 5×5 pixels in stage 4, not {side}×{side}: take larger images"
+            " or leave them out."
+        )
+    return named(
+        pool=nn.AvgPool2d(5, stride=3),
+        reduce=conv_relu(in_channels, 128, 1),
+        flatten=nn.Flatten(),
+        fc1=nn.Linear(128 * ((side - 5) // 3 + 1) ** 2, 1024),
+        relu=nn.ReLU(inplace=True),
+        dropout=nn.Dropout(0.7),
+        fc2=nn.Linear(1024, num_classes),
+    )
 
-    def __init__(self, num_classes: int = 10, in_channels: int = 1, stem: Stem = "paper") -> None:
+
+class GoogLeNet(nn.Module):
+    """N×C×S×S images to N×classes logits; any S.
+
+    With `auxiliary`, in training, three of them, the main one first; S is then fixed. `se` is the
+    reduction of squeeze-and-excitation behind every Inception block, 0: without.
+    """
+
+    auxiliary_weight = 0.3
+    """Of each auxiliary head's loss (section 5)."""
+
+    def __init__(
+        self,
+        num_classes: int = 10,
+        in_channels: int = 1,
+        image_size: int = 96,
+        stem: Stem = "paper",
+        auxiliary: bool = False,
+        se: int = 0,
+    ) -> None:
+        super().__init__()
+        self.stage1 = conv_relu(in_channels, 64, 7, stride=2, padding=3)
         if stem == "small":
-            stage1 = conv_relu(in_channels, 64, 3, padding=1)
+            self.stage1 = conv_relu(in_channels, 64, 3, padding=1)
         else:
-            stage1 = conv_relu(in_channels, 64, 7, stride=2, padding=3)
-            stage1.add_module("pool", nn.MaxPool2d(3, stride=2, padding=1))
-        stage2 = named(
+            self.stage1.add_module("pool", nn.MaxPool2d(3, stride=2, padding=1))
+        self.stage2 = named(
             reduce=conv_relu(64, 64, 1),
             conv=conv_relu(64, 192, 3, padding=1),
             pool=nn.MaxPool2d(3, stride=2, padding=1),
         )
-        stage3 = inception_stage(192, STAGES[0])
-        stage3.add_module("pool", nn.MaxPool2d(3, stride=2, padding=1))
-        stage4 = inception_stage(480, STAGES[1])
-        stage4.add_module("pool", nn.MaxPool2d(3, stride=2, padding=1))
-        super().__init__(
-            OrderedDict(
-                stage1=stage1,
-                stage2=stage2,
-                stage3=stage3,
-                stage4=stage4,
-                stage5=inception_stage(832, STAGES[2]),
-                pool=global_pool(),
-                fc=nn.Linear(1024, num_classes),
-            )
-        )
+        self.stage3 = with_gates(inception_stage(192, STAGES[0]), 192, se)
+        self.stage3.add_module("pool", nn.MaxPool2d(3, stride=2, padding=1))
+        self.stage4 = with_gates(inception_stage(480, STAGES[1]), 480, se)
+        self.stage4.add_module("pool", nn.MaxPool2d(3, stride=2, padding=1))
+        self.stage5 = with_gates(inception_stage(832, STAGES[2]), 832, se)
+        self.pool = global_pool()
+        self.fc = nn.Linear(1024, num_classes)
+        self.auxiliary = nn.ModuleDict()
+        if auxiliary:
+            below = nn.Sequential(self.stage1, self.stage2, self.stage3)
+            side = output_shape(below, in_channels, image_size)[1]
+            for block, channels in (("inception1", 512), ("inception4", 528)):
+                self.auxiliary[block] = auxiliary_head(channels, side, num_classes)
         init_xavier(self)
+
+    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
+        """Logits; in training, the auxiliary heads' behind them."""
+        x = self.stage3(self.stage2(self.stage1(x)))
+        early: list[Tensor] = []
+        for name, block in self.stage4.named_children():
+            x = block(x)
+            if self.training and name in self.auxiliary:
+                early.append(self.auxiliary[name](x))
+        logits: Tensor = self.fc(self.pool(self.stage5(x)))
+        return (logits, *early) if early else logits

@@ -26,7 +26,8 @@ from collections import OrderedDict
 
 from torch import nn
 
-from convworks.nets.blocks import Concat, Size, Stem, conv_norm, global_pool, init_he
+from convworks.nets.blocks import Concat, Size, Stem, conv_norm, global_pool, with_gates
+from convworks.nets.initialization import init_he
 
 Layer = tuple[int, Size] | tuple[int, Size, int]
 """Channels and kernel, padded to keep the side; with stride 2 as the third, not padded."""
@@ -81,9 +82,15 @@ def halving(in_channels: int, b: int, c: int, d: int, e: int) -> Concat:
 
 
 class InceptionBN(nn.Sequential):
-    """N×C×S×S images to N×classes logits; any S."""
+    """N×C×S×S images to N×classes logits; any S.
 
-    def __init__(self, num_classes: int = 1000, in_channels: int = 3, stem: Stem = "paper") -> None:
+    `se` is the reduction of squeeze-and-excitation behind every block (SE-BN-Inception, Hu et al.,
+    arXiv:1709.01507, table 2, with 16), 0: without.
+    """
+
+    def __init__(
+        self, num_classes: int = 1000, in_channels: int = 3, stem: Stem = "paper", se: int = 0
+    ) -> None:
         if stem == "small":
             stage1 = conv_norm(in_channels, 64, 3)
         else:
@@ -95,21 +102,33 @@ class InceptionBN(nn.Sequential):
             OrderedDict(
                 stage1=stage1,
                 stage2=stage2,
-                stage3=nn.Sequential(
-                    block(192, (64, (64, 64), (64, 96), 32)),
-                    block(256, (64, (64, 96), (64, 96), 64)),
-                    halving(320, 128, 160, 64, 96),
+                stage3=with_gates(
+                    nn.Sequential(
+                        block(192, (64, (64, 64), (64, 96), 32)),
+                        block(256, (64, (64, 96), (64, 96), 64)),
+                        halving(320, 128, 160, 64, 96),
+                    ),
+                    192,
+                    se,
                 ),
-                stage4=nn.Sequential(
-                    block(576, (224, (64, 96), (96, 128), 128)),
-                    block(576, (192, (96, 128), (96, 128), 128)),
-                    block(576, (160, (128, 160), (128, 160), 128)),
-                    block(608, (96, (128, 192), (160, 192), 128)),
-                    halving(608, 128, 192, 192, 256),
+                stage4=with_gates(
+                    nn.Sequential(
+                        block(576, (224, (64, 96), (96, 128), 128)),
+                        block(576, (192, (96, 128), (96, 128), 128)),
+                        block(576, (160, (128, 160), (128, 160), 128)),
+                        block(608, (96, (128, 192), (160, 192), 128)),
+                        halving(608, 128, 192, 192, 256),
+                    ),
+                    576,
+                    se,
                 ),
-                stage5=nn.Sequential(
-                    block(1056, (352, (192, 320), (160, 224), 128)),
-                    block(1024, (352, (192, 320), (192, 224), 128), nn.MaxPool2d(3, 1, 1)),
+                stage5=with_gates(
+                    nn.Sequential(
+                        block(1056, (352, (192, 320), (160, 224), 128)),
+                        block(1024, (352, (192, 320), (192, 224), 128), nn.MaxPool2d(3, 1, 1)),
+                    ),
+                    1056,
+                    se,
                 ),
                 pool=global_pool(),
                 fc=nn.Linear(1024, num_classes),

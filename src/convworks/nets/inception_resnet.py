@@ -25,56 +25,64 @@ from collections import OrderedDict
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from convworks.nets.blocks import Concat, Stem, global_pool, init_he
+from convworks.nets.blocks import Concat, SqueezeExcite, Stem, global_pool
 from convworks.nets.inception_bn import average_3x3, pooled
 from convworks.nets.inception_v3 import chain, v3_stem
 from convworks.nets.inception_v4 import halving_a
+from convworks.nets.initialization import init_he
 
 
 class ScaledResidual(nn.Module):
     """N×C×H×W to the same shape, by way of paths that give `inner` channels together."""
 
     def __init__(
-        self, channels: int, inner: int, paths: Concat, scale: float, last: bool = False
+        self,
+        channels: int,
+        inner: int,
+        paths: Concat,
+        scale: float,
+        last: bool = False,
+        se: int = 0,
     ) -> None:
         super().__init__()
         self.paths = paths
+        self.se = SqueezeExcite(channels, channels // se) if se else nn.Identity()
         self.project = nn.Conv2d(inner, channels, 1)
         self.scale = scale
         self.last = last
 
     def forward(self, x: Tensor) -> Tensor:
         """The input and the scaled body, rectified unless it is the last."""
-        out = x + self.scale * self.project(self.paths(x))
+        out = x + self.scale * self.se(self.project(self.paths(x)))
         return out if self.last else F.relu(out)
 
 
-def residual_a() -> ScaledResidual:
+def residual_a(se: int = 0) -> ScaledResidual:
     """N×320×H×W to the same shape."""
     paths = Concat(
         path1=chain(320, (32, 1)),
         path2=chain(320, (32, 1), (32, 3)),
         path3=chain(320, (32, 1), (48, 3), (64, 3)),
     )
-    return ScaledResidual(320, 128, paths, scale=0.17)
+    return ScaledResidual(320, 128, paths, scale=0.17, se=se)
 
 
-def residual_b() -> ScaledResidual:
+def residual_b(se: int = 0) -> ScaledResidual:
     """N×1088×H×W to the same shape."""
     paths = Concat(
         path1=chain(1088, (192, 1)),
         path2=chain(1088, (128, 1), (160, (1, 7)), (192, (7, 1))),
     )
-    return ScaledResidual(1088, 384, paths, scale=0.10)
+    return ScaledResidual(1088, 384, paths, scale=0.10, se=se)
 
 
-def residual_c(last: bool = False) -> ScaledResidual:
+def residual_c(last: bool = False, se: int = 0) -> ScaledResidual:
     """N×2080×H×W to the same shape."""
     paths = Concat(
         path1=chain(2080, (192, 1)),
         path2=chain(2080, (192, 1), (224, (1, 3)), (256, (3, 1))),
     )
-    return ScaledResidual(2080, 448, paths, scale=1.0 if last else 0.20, last=last)
+    return ScaledResidual(2080, 448, paths, scale=1.0 if last else 0.20, last=last, se=se)
 
 
 def mixed() -> Concat:
@@ -98,7 +106,11 @@ def halving_b() -> Concat:
 
 
 class InceptionResNetV2(nn.Sequential):
-    """N×C×S×S images to N×classes logits; S at least 75, with the small stem 7."""
+    """N×C×S×S images to N×classes logits; S at least 75, with the small stem 7.
+
+    `se` is the reduction of squeeze-and-excitation before every sum (Hu et al., arXiv:1709.01507,
+    table 2, with 16), 0: without.
+    """
 
     def __init__(
         self,
@@ -106,15 +118,18 @@ class InceptionResNetV2(nn.Sequential):
         in_channels: int = 3,
         stem: Stem = "paper",
         dropout: float = 0.2,
+        se: int = 0,
     ) -> None:
         super().__init__(
             OrderedDict(
                 stem=v3_stem(in_channels, stem),
-                stage3=nn.Sequential(mixed(), *(residual_a() for _ in range(10))),
+                stage3=nn.Sequential(mixed(), *(residual_a(se) for _ in range(10))),
                 halving1=halving_a(320, 256, 256, 384, 384),
-                stage4=nn.Sequential(*(residual_b() for _ in range(20))),
+                stage4=nn.Sequential(*(residual_b(se) for _ in range(20))),
                 halving2=halving_b(),
-                stage5=nn.Sequential(*(residual_c() for _ in range(9)), residual_c(last=True)),
+                stage5=nn.Sequential(
+                    *(residual_c(se=se) for _ in range(9)), residual_c(last=True, se=se)
+                ),
                 conv=chain(2080, (1536, 1)),
                 pool=global_pool(),
                 dropout=nn.Dropout(dropout),

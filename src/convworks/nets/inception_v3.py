@@ -32,9 +32,19 @@ from collections import OrderedDict
 
 from torch import Tensor, nn
 
-from convworks.nets.blocks import Concat, Stem, conv_norm, global_pool, init_he, named
+from convworks.errors import InputError
+from convworks.nets.blocks import (
+    Concat,
+    Stem,
+    conv_norm,
+    global_pool,
+    named,
+    output_shape,
+    with_gates,
+)
 from convworks.nets.inception_bn import Layer, average_3x3, pooled
 from convworks.nets.inception_bn import chain as padded_chain
+from convworks.nets.initialization import init_he
 
 EPS = 1e-3
 
@@ -123,27 +133,42 @@ def auxiliary_head(num_classes: int) -> nn.Sequential:
 
 
 class InceptionV3(nn.Module):
-    """N×C×S×S images to N×classes logits; with `auxiliary`, in training, two of them.
+    """N×C×S×S images to N×classes logits; S at least 75, with the small stem 7.
 
-    S at least 75, with the small stem 7. The auxiliary head needs 17×17 in stage 4.
+    With `auxiliary`, in training, two of them, the main one first; stage 4 must then see 17×17: S
+    at least 299, with the small stem 70. `se` is the reduction of squeeze-and-excitation behind
+    every block, 0: without.
     """
+
+    auxiliary_weight = 0.4
+    """Of the auxiliary head's loss, as in the authors' released code."""
 
     def __init__(
         self,
         num_classes: int = 1000,
         in_channels: int = 3,
+        image_size: int = 299,
         stem: Stem = "paper",
         auxiliary: bool = False,
         dropout: float = 0.5,
+        se: int = 0,
     ) -> None:
         super().__init__()
         self.stem = v3_stem(in_channels, stem)
-        self.stage3 = nn.Sequential(
-            block_a(192, 32), block_a(256, 64), block_a(288, 64), block_b(288)
-        )
-        self.stage4 = nn.Sequential(*(block_c(768, inner) for inner in (128, 160, 160, 192)))
+        stage3 = nn.Sequential(block_a(192, 32), block_a(256, 64), block_a(288, 64), block_b(288))
+        self.stage3 = with_gates(stage3, 192, se)
+        stage4 = nn.Sequential(*(block_c(768, inner) for inner in (128, 160, 160, 192)))
+        self.stage4 = with_gates(stage4, 768, se)
         self.auxiliary = auxiliary_head(num_classes) if auxiliary else None
-        self.stage5 = nn.Sequential(block_d(768), block_e(1280), block_e(2048))
+        if auxiliary:
+            side = output_shape(named(stem=self.stem, stage=stage3), in_channels, image_size)[1]
+            if side < 17:
+                raise InputError(
+                    f"The auxiliary head needs 17×17 pixels in stage 4, not {side}×{side}: take"
+                    " larger images or leave it out."
+                )
+        stage5 = nn.Sequential(block_d(768), block_e(1280), block_e(2048))
+        self.stage5 = with_gates(stage5, 768, se)
         self.head = nn.Sequential(
             OrderedDict(
                 pool=global_pool(), dropout=nn.Dropout(dropout), fc=nn.Linear(2048, num_classes)

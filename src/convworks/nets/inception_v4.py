@@ -22,9 +22,10 @@ from collections import OrderedDict
 
 from torch import nn
 
-from convworks.nets.blocks import Concat, Stem, global_pool, init_he, named
+from convworks.nets.blocks import Concat, Stem, global_pool, named, with_gates
 from convworks.nets.inception_bn import average_3x3, pooled
 from convworks.nets.inception_v3 import chain
+from convworks.nets.initialization import init_he
 
 WIDE, TALL = (1, 7), (7, 1)
 
@@ -96,7 +97,10 @@ def block_c() -> Concat:
 
 
 class InceptionV4(nn.Sequential):
-    """N×C×S×S images to N×classes logits; S at least 75, with the small stem 7."""
+    """N×C×S×S images to N×classes logits; S at least 75, with the small stem 7.
+
+    `se` is the reduction of squeeze-and-excitation behind every block, 0: without.
+    """
 
     def __init__(
         self,
@@ -104,16 +108,18 @@ class InceptionV4(nn.Sequential):
         in_channels: int = 3,
         stem: Stem = "paper",
         dropout: float = 0.2,
+        se: int = 0,
     ) -> None:
         small = stem == "small"
+        stage3 = [*(block_a() for _ in range(4)), halving_a(384, 192, 224, 384, 256)]
+        stage4 = [*(block_b() for _ in range(7)), halving_b()]
+        stage5 = [block_c() for _ in range(3)]
         super().__init__(
             OrderedDict(
                 stem=chain(in_channels, (384, 3)) if small else paper_stem(in_channels),
-                stage3=nn.Sequential(
-                    *(block_a() for _ in range(4)), halving_a(384, 192, 224, 384, 256)
-                ),
-                stage4=nn.Sequential(*(block_b() for _ in range(7)), halving_b()),
-                stage5=nn.Sequential(*(block_c() for _ in range(3))),
+                stage3=with_gates(nn.Sequential(*stage3), 384, se),
+                stage4=with_gates(nn.Sequential(*stage4), 1024, se),
+                stage5=with_gates(nn.Sequential(*stage5), 1536, se),
                 pool=global_pool(),
                 dropout=nn.Dropout(dropout),
                 fc=nn.Linear(1536, num_classes),

@@ -20,7 +20,8 @@ from collections import OrderedDict
 
 from torch import nn
 
-from convworks.nets.blocks import flat_features, init_xavier, named
+from convworks.nets.blocks import flat_features, named
+from convworks.nets.initialization import init_xavier
 
 
 class LeNet(nn.Sequential):

@@ -28,14 +28,10 @@ from convworks.nets.blocks import (
     Stem,
     conv_norm,
     global_pool,
-    init_he,
     relu,
+    relu6,
 )
-
-
-def relu6() -> nn.Module:
-    """min(max(x, 0), 6), in place."""
-    return nn.ReLU6(inplace=True)
+from convworks.nets.initialization import init_he
 
 
 class InvertedResidual(nn.Module):

@@ -18,7 +18,8 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from convworks.nets.blocks import Stem, conv_norm, divisible, global_pool, init_he, relu
+from convworks.nets.blocks import Stem, conv_norm, divisible, global_pool, relu
+from convworks.nets.initialization import init_he
 from convworks.nets.mobilenet_v2 import InvertedResidual
 
 EPS = 1e-3

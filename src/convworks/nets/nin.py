@@ -21,7 +21,8 @@ from collections import OrderedDict
 
 from torch import nn
 
-from convworks.nets.blocks import Stem, conv_relu, init_xavier, named
+from convworks.nets.blocks import Stem, conv_relu, named
+from convworks.nets.initialization import init_xavier
 
 
 def nin_block(

@@ -1,16 +1,22 @@
 """From a name to a network."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from importlib import import_module
 from inspect import signature
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args, get_origin, get_type_hints
 
 from convworks.errors import InputError, unknown
 from convworks.nets.zoo import ZOO, Row
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from convworks.nets.initialization import Initialization
+
+COMMON = ("num_classes", "in_channels", "image_size", "stem")
+"""What every network is told, as far as its class takes it."""
 
 LARGEST_SMALL_IMAGE = 64
 """Up to this side in pixels `stem="auto"` takes the small stem."""
@@ -25,6 +31,8 @@ class ModelSpec:
     in_channels: int
     image_size: int
     stem: Literal["paper", "small"]
+    options: Mapping[str, object] = field(default_factory=dict)
+    """Arguments of the network's class in place of the row's."""
 
 
 def list_models(pattern: str = "*") -> list[str]:
@@ -46,16 +54,24 @@ def create_model(
     in_channels: int | None = None,
     image_size: int | None = None,
     stem: Literal["auto", "paper", "small"] = "auto",
+    initialization: "Initialization" = "paper",
+    weights: Literal["torchvision", "timm"] | None = None,
+    options: Mapping[str, object] | None = None,
 ) -> "nn.Module":
-    """A freshly initialised network, an ordinary `nn.Module`.
+    """A network of the zoo, an ordinary `nn.Module`, freshly initialised or pretrained.
 
     It takes N×in_channels×image_size×image_size float images and gives N×num_classes logits.
     What is left out is the paper's (`ZOO[name].input` and `.classes`). `stem="auto"` takes the
     paper's stem above 64 pixels and a 3×3 stride-1 stem without pooling below; a network with
-    one stem keeps it. `model.spec` holds the arguments. Weights are drawn from torch's global
-    generator.
+    one stem keeps it. `options` are arguments of the network's class, such as {"se": 16} or
+    {"stride_on_1x1": True}; `model.spec` holds them all.
 
-    Raises InputError, a ValueError, for an unknown name and for an image too small.
+    Fresh weights are drawn from torch's global generator, as in the paper or by the name of the
+    method. `weights` takes a library's published ones in their place, kept in that library's cache;
+    see `nets.weights.load_published` for what becomes of them with other classes, channels or stem.
+
+    Raises InputError, a ValueError, for an unknown name, an option that the network has not, an
+    image too small, and weights that are not published or cannot be downloaded.
     """
     row = find(name)
     spec = ModelSpec(
@@ -64,22 +80,69 @@ def create_model(
         in_channels=row.input[0] if in_channels is None else in_channels,
         image_size=(side := row.input[1] if image_size is None else image_size),
         stem=_choose_stem(row, side, stem),
+        options=dict(options or {}),
     )
     for option in ("num_classes", "in_channels"):
         if getattr(spec, option) < 1:
             raise InputError(f"{option} must be at least 1, not {getattr(spec, option)}.")
-    return build(row, spec)
+    _check_options(row, spec.options)
+    model = build(row, spec)
+    if initialization != "paper":
+        from convworks.nets.initialization import initialize
+
+        initialize(model, initialization)
+    if weights is not None:
+        from convworks.nets.weights import load_published
+
+        load_published(model, weights)
+    return model
 
 
 def build(row: Row, spec: ModelSpec) -> "nn.Module":
-    """A row's network, without a check of the image's size."""
-    module, constructor = row.build.split(":")
-    network = getattr(import_module(f"convworks.nets.{module}"), constructor)
+    """A row's network, without a check of the image's size and the options."""
+    network = _network(row)
     taken = signature(network).parameters
-    common = {key: value for key, value in vars(spec).items() if key in taken}
-    model: nn.Module = network(**row.arguments, **common)
+    common = {name: getattr(spec, name) for name in COMMON if name in taken}
+    model = network(**{**row.arguments, **common, **spec.options})
     model.spec = spec  # type: ignore[assignment]
     return model
+
+
+def options_of(name: str) -> dict[str, object]:
+    """What `create_model` takes as `options` for that network, with the values they have."""
+    row = find(name)
+    return {
+        option: row.arguments.get(option, parameter.default)
+        for option, parameter in signature(_network(row)).parameters.items()
+        if option not in COMMON
+    }
+
+
+def _network(row: Row) -> "type[nn.Module]":
+    """The class that builds a row."""
+    module, constructor = row.build.split(":")
+    network: type[nn.Module] = getattr(import_module(f"convworks.nets.{module}"), constructor)
+    return network
+
+
+def _check_options(row: Row, options: Mapping[str, object]) -> None:
+    """InputError for an option that the network has not, or a value of another kind."""
+    kinds = get_type_hints(_network(row).__init__)
+    for option, value in options.items():
+        if option in COMMON:
+            raise InputError(f"{option} is an argument of create_model, not one of the options.")
+        if option not in kinds or option == "return":
+            known = options_of(row.name)
+            hint = "It has: " + ", ".join(known) if known else "It has none."
+            raise unknown(f"option of {row.name}", option, known, hint)
+        kind = kinds[option]
+        if get_origin(kind) is Literal:
+            if value not in get_args(kind):
+                raise unknown(option, str(value), get_args(kind))
+        elif kind in (bool, int, float):
+            number = int | float if kind is float else kind
+            if not isinstance(value, number) or (isinstance(value, bool) and kind is not bool):
+                raise InputError(f"{row.name}'s {option} takes a {kind.__name__}, not {value!r}.")
 
 
 def spec_of(model: "nn.Module") -> ModelSpec | None:

@@ -23,12 +23,11 @@ from convworks.nets.blocks import (
     SqueezeExcite,
     Stem,
     conv_norm,
-    divisible,
     global_pool,
-    init_he,
     named,
     relu,
 )
+from convworks.nets.initialization import init_he
 
 
 class XBlock(nn.Module):
@@ -105,6 +104,7 @@ class RegNet(AnyNet):
         quantised = [int(round(w_0 * w_m**k / 8) * 8) for k in steps]
         stages = [(width, len(list(blocks))) for width, blocks in groupby(quantised)]
         groups = [min(g, width) for width, _ in stages]
-        widths = [divisible(w, group) for (w, _), group in zip(stages, groups, strict=True)]
+        # Half way between two multiples the even one, as in the authors' code and table.
+        widths = [round(w / group) * group for (w, _), group in zip(stages, groups, strict=True)]
         depths = [count for _, count in stages]
         super().__init__(widths, depths, groups, se, num_classes, in_channels, stem)

@@ -27,7 +27,8 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from convworks.nets.blocks import Stem, global_pool, init_he, relu, stem_7x7
+from convworks.nets.blocks import Stem, global_pool, relu, stem_7x7
+from convworks.nets.initialization import init_he
 from convworks.nets.residual import Block, Design, Order, Shortcut, residual_stage
 
 

@@ -16,15 +16,8 @@ from collections import OrderedDict
 
 from torch import Tensor, nn
 
-from convworks.nets.blocks import (
-    SqueezeExcite,
-    Stem,
-    conv_norm,
-    global_pool,
-    init_he,
-    named,
-    relu,
-)
+from convworks.nets.blocks import SqueezeExcite, Stem, conv_norm, global_pool, named, relu
+from convworks.nets.initialization import init_he
 
 
 class SEBlock(nn.Module):

@@ -28,15 +28,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from convworks.nets.blocks import (
-    Concat,
-    ShuffleChannels,
-    Stem,
-    conv_norm,
-    global_pool,
-    init_he,
-    named,
-)
+from convworks.nets.blocks import Concat, ShuffleChannels, Stem, conv_norm, global_pool, named
+from convworks.nets.initialization import init_he
 
 REPEATS = (4, 8, 4)
 

@@ -17,7 +17,8 @@ from collections import OrderedDict
 
 from torch import nn
 
-from convworks.nets.blocks import Concat, Stem, conv_relu, init_he, named
+from convworks.nets.blocks import Concat, Stem, conv_relu, named
+from convworks.nets.initialization import init_he
 
 
 def fire(in_channels: int, squeeze: int, expand: int) -> nn.Sequential:

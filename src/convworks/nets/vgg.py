@@ -23,7 +23,8 @@ from collections.abc import Sequence
 from torch import nn
 
 from convworks.nets.alexnet import fc_head
-from convworks.nets.blocks import Stem, flat_features, init_xavier, relu
+from convworks.nets.blocks import Stem, flat_features, relu
+from convworks.nets.initialization import init_xavier
 
 
 def vgg_block(

@@ -19,7 +19,8 @@ from collections import OrderedDict
 
 from torch import Tensor, nn
 
-from convworks.nets.blocks import Stem, conv_norm, global_pool, init_he, named, relu
+from convworks.nets.blocks import Stem, conv_norm, global_pool, named, relu
+from convworks.nets.initialization import init_he
 
 
 def separable(in_channels: int, out_channels: int) -> nn.Sequential:

@@ -83,7 +83,7 @@ def _run(job: Job, stop: "Stop") -> None:
 
 def _train_epoch(job: Job, stop: "Stop") -> None:
     """The rest of the current epoch, step by step. Raises Stopped between two steps."""
-    seed, state, recipe = job.config.seed, job.state, job.recipe
+    seed, state = job.config.seed, job.state
     losses: list[Tensor] = []
     reported = perf_counter()
     started = reported - state.seconds
@@ -93,10 +93,8 @@ def _train_epoch(job: Job, stop: "Stop") -> None:
         for group in job.optimizer.param_groups:
             group["lr"] = _lr(job)
         images = job.prepare(_augment(job, pixels, generator))
-        with job.autocast():
-            logits = job.network(images.contiguous(memory_format=job.layout))
-        loss = F.cross_entropy(logits.float(), labels, label_smoothing=recipe.label_smoothing)
-        job.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        logits, loss, total = _losses(job, images, labels)
+        job.scaler.scale(total).backward()  # type: ignore[no-untyped-call]
         job.scaler.step(job.optimizer)
         job.scaler.update()
         job.optimizer.zero_grad()
@@ -114,6 +112,21 @@ def _train_epoch(job: Job, stop: "Stop") -> None:
     if stop.requested:
         _check_weights(job)
         raise Stopped
+
+
+def _losses(job: Job, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Logits, their loss, and the sum to minimise, in which auxiliary heads count with a weight.
+
+    A network with such heads gives a tuple in training, the main logits first.
+    """
+    with job.autocast():
+        output = job.network(images.contiguous(memory_format=job.layout))
+    logits, *early = output if isinstance(output, tuple) else (output,)
+    loss, *others = (
+        F.cross_entropy(head.float(), labels, label_smoothing=job.recipe.label_smoothing)
+        for head in (logits, *early)
+    )
+    return logits, loss, loss + getattr(job.model, "auxiliary_weight", 0.3) * sum(others)
 
 
 def _batches(job: Job, stop: "Stop") -> Iterator[Batch]:

@@ -94,5 +94,5 @@ def test_outputs_and_gradients_are_the_peers(library: str, name: str) -> None:
 def test_networks_that_differ_are_told_apart() -> None:
     mine = create_model("resnet18", image_size=96)
     theirs = torchvision.models.resnet34(weights=None)
-    with pytest.raises(InputError, match="The networks differ: .* weights are a"):
+    with pytest.raises(InputError, match="The networks differ: .* layers deep are a"):
         match_weights(mine, theirs, (3, 96, 96))

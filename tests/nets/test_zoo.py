@@ -1,7 +1,8 @@
 """The contract, for every network of the zoo, without exceptions."""
 
 import copy
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -56,13 +57,17 @@ def test_any_classes_channels_and_size(name: str, channels: int, size: int, clas
 
 
 @every_network_computed
-def test_outputs_are_finite_and_every_parameter_gets_a_gradient(name: str) -> None:
-    model = small_model(name)
-    images = torch.randn(4, 1, 28, 28)
-    logits = model(images)
-    assert logits.shape == (4, 10)
+@pytest.mark.parametrize("shape", ["paper", "1×28×28", "3×32×32"])
+def test_outputs_are_finite_and_every_parameter_gets_a_gradient(name: str, shape: str) -> None:
+    row = ZOO[name]
+    channels, size, _ = row.input if shape == "paper" else map(int, shape.split("×"))
+    torch.manual_seed(0)
+    model = create_model(name, num_classes=10, in_channels=channels, image_size=size)
+    count = 2 if shape == "paper" else 4
+    logits = model(torch.randn(count, channels, size, size))
+    assert logits.shape == (count, 10)
     assert logits.isfinite().all()
-    nn.functional.cross_entropy(logits, torch.arange(4)).backward()
+    nn.functional.cross_entropy(logits, torch.arange(count)).backward()
     for parameter_name, parameter in model.named_parameters():
         assert parameter.grad is not None, parameter_name
         assert parameter.grad.isfinite().all(), parameter_name
@@ -167,6 +172,12 @@ PUBLISHED = {
     "efficientnet_b0": 5.3,
     "xception": 22.86,
     "senet154": 115.09,
+    "regnetx_200mf": 2.7,
+    "regnetx_400mf": 5.2,
+    "regnetx_4_0gf": 22.1,
+    "regnety_800mf": 6.3,
+    "regnety_4_0gf": 20.6,
+    "regnety_8gf": 39.2,
 }
 """Millions of parameters, as the papers or the peers' documentation print them."""
 
@@ -214,6 +225,71 @@ def test_bad_arguments_are_named() -> None:
         create_model("lenet", stem="small")
     with pytest.raises(InputError, match="or stem='small'"):
         create_model("alexnet", image_size=28, stem="paper")
+
+
+def test_options_are_checked_and_kept() -> None:
+    with torch.device("meta"):
+        model = create_model("resnet50", options={"se": 16, "stride_on_1x1": True})
+    spec = spec_of(model)
+    assert spec is not None
+    assert spec.options == {"se": 16, "stride_on_1x1": True}
+    again = create_model(**json.loads(json.dumps(asdict(spec))))
+    assert again.state_dict().keys() == model.state_dict().keys()
+    for options, message in (
+        ({"see": 16}, "no option of resnet50 'see'; did you mean 'se'"),
+        ({"order": "preac"}, "no order 'preac'; did you mean 'preact'"),
+        ({"se": "yes"}, "resnet50's se takes an int, not 'yes'"),
+        ({"se": True}, "resnet50's se takes an int, not True"),
+        ({"stride_on_1x1": 1}, "takes a bool, not 1"),
+        ({"num_classes": 3}, "num_classes is an argument of create_model"),
+    ):
+        with pytest.raises(InputError, match=message):
+            create_model("resnet50", options=options)
+    with pytest.raises(InputError, match="It has none"):
+        create_model("lenet", options={"se": 16})
+
+
+def test_the_paper_halves_bottlenecks_in_the_first_1x1() -> None:
+    """ResNet-50 as printed: 3.8·10⁹ multiply-adds (table 1), 4.1·10⁹ in the usual form."""
+    with torch.device("meta"):
+        model = create_model("resnet50", options={"stride_on_1x1": True})
+    totals = summarize(model, (3, 224, 224)).totals
+    assert totals.parameters == ZOO["resnet50"].parameters
+    assert totals.macs / 1e9 == pytest.approx(3.86, abs=0.01)
+
+
+def test_weights_begin_by_the_paper_or_by_name() -> None:
+    """Deviations of the first hidden layers: Xavier √(2/(in + out)), He √(2/out)."""
+    xavier, he = ((2 / (64 * 9 + 64 * 9)) ** 0.5, (2 / (64 * 9)) ** 0.5)
+    for name, initialization, expected in (
+        ("resnet18", "paper", he),
+        ("resnet18", "xavier", xavier),
+        ("vgg11_small", "paper", None),
+        ("vgg11_small", "he", None),
+    ):
+        torch.manual_seed(0)
+        model = create_model(name, image_size=96, initialization=initialization)  # type: ignore[arg-type]
+        if expected is not None:
+            weight = model.get_parameter("stage1.0.body.conv1.weight")
+        else:
+            weight = model.get_parameter("head.fc2.weight")
+            fan = 2 * 4096 if initialization == "paper" else 4096
+            expected = (2 / fan) ** 0.5
+        assert weight.std().item() == pytest.approx(expected, rel=0.02)
+    with pytest.raises(InputError, match="no initialization 'hee'; did you mean 'he'"):
+        create_model("lenet", initialization="hee")  # type: ignore[arg-type]
+
+
+def test_rows_say_which_variant_they_are() -> None:
+    for name, words in (
+        ("googlenet", "torchvision: 3×3"),
+        ("resnet50", "v1.5"),
+        ("mobilenet_v1", "ReLU6"),
+        ("inception_v3", "auxiliary=true"),
+        ("regnetx_400mf", "torchvision's 400MF is wider"),
+    ):
+        assert words in ZOO[name].note
+    assert all(row.note for row in ZOO.values())
 
 
 def test_patterns() -> None:

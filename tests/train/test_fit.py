@@ -1,6 +1,7 @@
 """Training itself: it learns, it repeats, it resumes bit for bit, it stops when it must."""
 
 import json
+import math
 import os
 import signal
 from collections import OrderedDict
@@ -572,3 +573,54 @@ def crash_after(real: Any) -> Any:
         raise RuntimeError("crash")
 
     return crash
+
+
+def test_auxiliary_heads_learn_and_are_gone_in_use(digits: Data, tmp_path: Path) -> None:
+    """Heads below weigh 0.3; what is reported is the main head's loss."""
+    torch.manual_seed(0)
+    options = {"auxiliary": True}
+    data = load_data("digits", image_size=28)
+    assert isinstance(data.train, MemoryImages)
+    data = replace(data, train=data.train.take(torch.arange(128)))
+    model = create_model("googlenet", num_classes=10, in_channels=1, image_size=28, options=options)
+    before = [p.clone() for p in model.get_submodule("auxiliary").parameters()]
+    config = TrainConfig(epochs=1, batch_size=64, out=tmp_path / "run", device="cpu")
+    run = fit(model, data, config)
+    for old, new in zip(before, model.get_submodule("auxiliary").parameters(), strict=True):
+        assert not torch.equal(old, new)
+    assert run.history[0].train_loss < 1.5 * math.log(10)  # of one head, not of all three
+    again = load(run.path)
+    images = torch.randn(2, 1, 28, 28)
+    torch.testing.assert_close(again.model(images), model.cpu().eval()(images))
+
+
+def test_the_losses_of_auxiliary_heads_are_weighted(digits: Data, tmp_path: Path) -> None:
+    """One step of plain SGD on logits that are bare parameters: the gradient is the weight's."""
+
+    class Bare(nn.Module):
+        auxiliary_weight = 0.25
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.main = nn.Parameter(torch.zeros(10))
+            self.early = nn.Parameter(torch.zeros(10))
+
+        def forward(self, x: torch.Tensor) -> object:
+            logits = self.main.expand(len(x), -1)
+            return (logits, self.early.expand(len(x), -1)) if self.training else logits
+
+    model = Bare()
+    config = TrainConfig(
+        epochs=1,
+        batch_size=300,
+        lr=1.0,
+        optimizer="sgd",
+        schedule="constant",
+        warmup=0.0,
+        augment="none",
+        out=tmp_path / "run",
+        device="cpu",
+    )
+    fit(model, digits, config)
+    torch.testing.assert_close(model.early, 0.25 * model.main)
+    assert model.main.abs().max() > 0

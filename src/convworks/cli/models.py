@@ -41,3 +41,6 @@ class Models(Command):
             figures = (f"{row.parameters / 1e6:.2f} M", f"{row.macs / 1e6:,.1f} M")
             table.add_row(row.name, row.paper, str(row.year), size, *figures)
         show(table)
+        if self.pattern != "*":
+            for note in dict.fromkeys(row.note for row in rows if row.note):
+                print(", ".join(row.name for row in rows if row.note == note) + ": " + note)

@@ -146,10 +146,12 @@ class GoogLeNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
         """Logits; in training, the auxiliary heads' behind them."""
         x = self.stage3(self.stage2(self.stage1(x)))
+        if not (self.training and self.auxiliary):
+            logits: Tensor = self.fc(self.pool(self.stage5(self.stage4(x))))
+            return logits
         early: list[Tensor] = []
         for name, block in self.stage4.named_children():
             x = block(x)
-            if self.training and name in self.auxiliary:
+            if name in self.auxiliary:
                 early.append(self.auxiliary[name](x))
-        logits: Tensor = self.fc(self.pool(self.stage5(x)))
-        return (logits, *early) if early else logits
+        return self.fc(self.pool(self.stage5(x))), *early

@@ -46,7 +46,7 @@ class ScaledResidual(nn.Module):
     ) -> None:
         super().__init__()
         self.paths = paths
-        self.se = SqueezeExcite(channels, channels // se) if se else nn.Identity()
+        self.se = SqueezeExcite(channels, max(1, channels // se)) if se else nn.Identity()
         self.project = nn.Conv2d(inner, channels, 1)
         self.scale = scale
         self.last = last

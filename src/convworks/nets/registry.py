@@ -142,7 +142,10 @@ def _check_options(row: Row, options: Mapping[str, object]) -> None:
         elif kind in (bool, int, float):
             number = int | float if kind is float else kind
             if not isinstance(value, number) or (isinstance(value, bool) and kind is not bool):
-                raise InputError(f"{row.name}'s {option} takes a {kind.__name__}, not {value!r}.")
+                article = "an" if kind is int else "a"
+                raise InputError(
+                    f"{row.name}'s {option} takes {article} {kind.__name__}, not {value!r}."
+                )
 
 
 def spec_of(model: "nn.Module") -> ModelSpec | None:

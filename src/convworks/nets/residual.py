@@ -94,7 +94,7 @@ def residual_body(design: Design, in_channels: int, width: int, stride: int) -> 
             body.add_module(f"{name}{i}", layer)
     if design.se:
         channels = convs[-1].out_channels
-        body.add_module("se", SqueezeExcite(channels, channels // design.se))
+        body.add_module("se", SqueezeExcite(channels, max(1, channels // design.se)))
     return body
 
 

@@ -103,6 +103,7 @@ class CifarResNet(ResNet):
         bottleneck: bool = False,
         order: Order = "original",
         shortcut: Shortcut = "padding",
+        se: int = 0,
         dropout: float = 0.0,
         zero_last: bool = False,
     ) -> None:
@@ -116,6 +117,7 @@ class CifarResNet(ResNet):
             bottleneck,
             order,
             shortcut,
+            se=se,
             dropout=dropout,
             zero_last=zero_last,
         )

@@ -205,13 +205,13 @@ def _from_torchvision(peer: str, auxiliary: bool) -> tuple[nn.Module, dict[str, 
     kept = Path(torch.hub.get_dir(), "checkpoints", published.url.rpartition("/")[2])
     try:
         weights = published.get_state_dict(progress=True, check_hash=True, weights_only=True)
-    except (OSError, RuntimeError) as error:  # no network, no space, no right, another hash
+    except (OSError, RuntimeError, EOFError, UnpicklingError) as error:
+        if kept.exists():
+            raise InputError(f"{kept} is damaged: delete it and try again.") from error
         raise InputError(
             f"Cannot download {published.url} ({error}): try again with a network, or put the file"
             f" at {kept}."
         ) from error
-    except (UnpicklingError, EOFError) as error:
-        raise InputError(f"{kept} is damaged: delete it and try again.") from error
     # DenseNet's were published when its layers were called norm.1, conv.1 and so on.
     return theirs, {re.sub(r"\.(norm|conv)\.(\d)\.", r".\1\2.", k): v for k, v in weights.items()}
 

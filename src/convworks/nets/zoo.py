@@ -30,6 +30,8 @@ class Row:
     """The smallest side in pixels that the paper's stem takes."""
     smallest_small: int | None = 1
     """The same for the small stem; None: the network has one stem only."""
+    note: str = ""
+    """Which variant it is, where papers, books and libraries differ."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,7 @@ class Family:
     classes: int = 1000
     smallest: int = 1
     smallest_small: int | None = 1
+    note: str = ""
 
     def rows(self) -> Iterator[Row]:
         """A row for each member."""
@@ -61,6 +64,7 @@ class Family:
                 self.classes,
                 self.smallest,
                 self.smallest_small,
+                self.note,
             )
 
 
@@ -72,6 +76,10 @@ FAMILIES = (
         {
             "lenet": (61_706, 416_520, {}),
         },
+        note=(
+            "Sigmoids, average pooling and a plain last Linear, as in the book; LeNet-5 of "
+            "1998 has trained pooling, partly connected maps and Gaussian outputs."
+        ),
         input=(1, 28, 28),
         classes=10,
         smallest=12,
@@ -84,6 +92,7 @@ FAMILIES = (
         {
             "lenet_bn": (44_878, 281_640, {}),
         },
+        note="The book's: batch norm before every sigmoid, max pooling.",
         input=(1, 28, 28),
         classes=10,
         smallest=16,
@@ -96,6 +105,10 @@ FAMILIES = (
         {
             "alexnet": (46_764_746, 938_146_176, {}),
         },
+        note=(
+            "One column for one GPU, no local response normalisation, as in the book; "
+            "torchvision's is the narrower one of 2014."
+        ),
         input=(1, 224, 224),
         classes=10,
         smallest=67,
@@ -147,6 +160,7 @@ FAMILIES = (
                 {"blocks": ((2, 64), (2, 128), (4, 256), (4, 512), (4, 512)), "norm": True},
             ),
         },
+        note="Configurations A, B, D and E; batch norm is later than the paper.",
         smallest=32,
         smallest_small=16,
     ),
@@ -161,6 +175,7 @@ FAMILIES = (
                 {"blocks": ((1, 16), (1, 32), (2, 64), (2, 128), (2, 128))},
             ),
         },
+        note="A quarter of VGG-11's widths, as in the book.",
         input=(1, 224, 224),
         classes=10,
         smallest=32,
@@ -173,6 +188,7 @@ FAMILIES = (
         {
             "nin": (1_992_166, 762_297_352, {}),
         },
+        note=("The book's: AlexNet's widths; its 1×1 convolutions stand in for the Linear layers."),
         input=(1, 224, 224),
         classes=10,
         smallest=67,
@@ -185,6 +201,11 @@ FAMILIES = (
         {
             "googlenet": (5_977_530, 276_066_304, {}),
         },
+        note=(
+            "Without local response normalisation, as in the book; 5×5 in the third path as "
+            "in the paper (torchvision: 3×3, with batch norm). The paper's auxiliary heads: "
+            "auxiliary=true."
+        ),
         input=(1, 96, 96),
         classes=10,
     ),
@@ -205,6 +226,11 @@ FAMILIES = (
             "plain18": (11_515_688, 1_794_805_760, {"blocks": (2, 2, 2, 2), "shortcut": "none"}),
             "plain34": (21_623_848, 3_644_493_824, {"blocks": (3, 4, 6, 3), "shortcut": "none"}),
         },
+        note=(
+            'Bottlenecks halve the side in their 3×3 convolution ("v1.5", as torchvision '
+            "does); stride_on_1x1=true halves it in the first 1×1 as in the paper. The plain "
+            "networks are the same without shortcuts."
+        ),
     ),
     Family(
         "resnet:ResNet",
@@ -237,6 +263,10 @@ FAMILIES = (
                 {"blocks": (3, 8, 36, 3), "bottleneck": True, "order": "preact"},
             ),
         },
+        note=(
+            "Norm and ReLU before every convolution; a shortcut that changes shape reads the "
+            "activated input."
+        ),
     ),
     Family(
         "resnet:CifarResNet",
@@ -253,6 +283,7 @@ FAMILIES = (
             "plain44": (658_586, 97_174_144, {"blocks": (7, 7, 7), "shortcut": "none"}),
             "plain56": (853_018, 125_485_696, {"blocks": (9, 9, 9), "shortcut": "none"}),
         },
+        note="Shortcuts without parameters (option A).",
         input=(3, 32, 32),
         classes=10,
         smallest_small=None,
@@ -273,6 +304,7 @@ FAMILIES = (
                 {"blocks": (18, 18, 18), "bottleneck": True, "order": "preact"},
             ),
         },
+        note="Order (e) of figure 4; padding shortcuts in 110 layers, projections in 164.",
         input=(3, 32, 32),
         classes=10,
         smallest_small=None,
@@ -298,6 +330,7 @@ FAMILIES = (
                 {"blocks": (3, 4, 23, 3), "bottleneck": True, "groups": 64, "group_width": 4},
             ),
         },
+        note="Form (c) of figure 3, grouped convolutions.",
     ),
     Family(
         "resnet:CifarResNet",
@@ -325,6 +358,7 @@ FAMILIES = (
                 },
             ),
         },
+        note="Pre-activated, projection shortcuts, no dropout.",
         input=(3, 32, 32),
         classes=10,
         smallest_small=None,
@@ -357,6 +391,9 @@ FAMILIES = (
                 },
             ),
         },
+        note=(
+            "The gate stands before the sum, reduction 16; strides as in ResNet here, on the 3×3."
+        ),
     ),
     Family(
         "densenet:DenseNet",
@@ -365,6 +402,7 @@ FAMILIES = (
         {
             "densenet_book": (757_322, 129_077_168, {"blocks": (4, 4, 4, 4), "growth": 32}),
         },
+        note="The book's: no bottlenecks, four blocks of four layers, growth 32.",
         input=(1, 96, 96),
         classes=10,
         smallest=29,
@@ -401,6 +439,7 @@ FAMILIES = (
                 {"blocks": (6, 12, 64, 48), "growth": 32, "width": 64, "bottleneck": 4},
             ),
         },
+        note="DenseNet-BC: bottlenecks, and transitions that halve the channels.",
         smallest=29,
         smallest_small=8,
     ),
@@ -411,6 +450,7 @@ FAMILIES = (
         {
             "densenet_bc100_12": (769_162, 287_929_692, {"blocks": (16, 16, 16)}),
         },
+        note="DenseNet-BC of depth 100 and growth 12.",
         input=(3, 32, 32),
         classes=10,
         smallest=4,
@@ -423,6 +463,7 @@ FAMILIES = (
         {
             "squeezenet1_1": (1_235_496, 349_151_936, {}),
         },
+        note=("Version 1.1 of the authors' code, which costs 2.3 times less than the paper's 1.0."),
         smallest=17,
         smallest_small=4,
     ),
@@ -433,6 +474,7 @@ FAMILIES = (
         {
             "mobilenet_v1": (4_231_976, 568_740_352, {}),
         },
+        note="ReLU6 as in the authors' code; the paper writes ReLU.",
     ),
     Family(
         "mobilenet_v2:MobileNetV2",
@@ -441,6 +483,7 @@ FAMILIES = (
         {
             "mobilenet_v2": (3_504_872, 300_774_272, {}),
         },
+        note="Width multiplier 1.",
     ),
     Family(
         "mobilenet_v3:MobileNetV3",
@@ -450,6 +493,7 @@ FAMILIES = (
             "mobilenet_v3_small": (2_542_856, 56_510_400, {"size": "small"}),
             "mobilenet_v3_large": (5_483_032, 216_589_760, {"size": "large"}),
         },
+        note=("Widths of the gates as in the authors' code, which rounds them to multiples of 8."),
     ),
     Family(
         "xception:Xception",
@@ -458,6 +502,10 @@ FAMILIES = (
         {
             "xception": (22_855_952, 8_357_403_496, {}),
         },
+        note=(
+            "No ReLU between depthwise and pointwise convolution; without the paper's "
+            "optional Linear layers."
+        ),
         input=(3, 299, 299),
         smallest=7,
     ),
@@ -472,6 +520,7 @@ FAMILIES = (
             "shufflenet_v1_g4": (1_968_344, 134_339_776, {"groups": 4, "width": 272}),
             "shufflenet_v1_g8": (2_434_768, 138_365_952, {"groups": 8, "width": 384}),
         },
+        note="Widths of table 1 for an equal cost at every number of groups.",
     ),
     Family(
         "shufflenet:ShuffleNetV2",
@@ -483,6 +532,7 @@ FAMILIES = (
             "shufflenet_v2_x1_5": (3_503_624, 295_759_392, {"widths": (176, 352, 704, 1024)}),
             "shufflenet_v2_x2_0": (7_393_996, 583_253_464, {"widths": (244, 488, 976, 2048)}),
         },
+        note="Last convolution of 1024 channels, 2048 at ×2, as in table 5.",
     ),
     Family(
         "senet:SENet154",
@@ -491,6 +541,7 @@ FAMILIES = (
         {
             "senet154": (115_088_984, 20_688_363_520, {}),
         },
+        note="The winner of 2017: its 3×3 shortcuts and stem are not SE-ResNet-152's.",
         smallest=3,
     ),
     Family(
@@ -559,6 +610,7 @@ FAMILIES = (
                 {"depth": 23, "w_0": 320, "w_a": 69.86, "w_m": 2.0, "g": 168},
             ),
         },
+        note="Widths of the paper's tables; torchvision's 400MF is wider.",
     ),
     Family(
         "regnet:RegNet",
@@ -626,6 +678,7 @@ FAMILIES = (
                 {"depth": 20, "w_0": 232, "w_a": 115.89, "w_m": 2.53, "g": 232, "se": True},
             ),
         },
+        note="Widths of the paper's tables; torchvision's 800MF and 8GF are wider.",
     ),
     Family(
         "efficientnet:EfficientNet",
@@ -638,6 +691,10 @@ FAMILIES = (
                 {"width": 1.0, "depth": 1.0, "dropout": 0.2},
             ),
         },
+        note=(
+            "Symmetric padding, as in torchvision; the authors' TensorFlow code pads more on "
+            "one side."
+        ),
         input=(3, 224, 224),
     ),
     Family(
@@ -651,6 +708,10 @@ FAMILIES = (
                 {"width": 1.0, "depth": 1.1, "dropout": 0.2},
             ),
         },
+        note=(
+            "Symmetric padding, as in torchvision; the authors' TensorFlow code pads more on "
+            "one side."
+        ),
         input=(3, 240, 240),
     ),
     Family(
@@ -664,6 +725,10 @@ FAMILIES = (
                 {"width": 1.1, "depth": 1.2, "dropout": 0.3},
             ),
         },
+        note=(
+            "Symmetric padding, as in torchvision; the authors' TensorFlow code pads more on "
+            "one side."
+        ),
         input=(3, 260, 260),
     ),
     Family(
@@ -677,6 +742,10 @@ FAMILIES = (
                 {"width": 1.2, "depth": 1.4, "dropout": 0.3},
             ),
         },
+        note=(
+            "Symmetric padding, as in torchvision; the authors' TensorFlow code pads more on "
+            "one side."
+        ),
         input=(3, 300, 300),
     ),
     Family(
@@ -690,6 +759,10 @@ FAMILIES = (
                 {"width": 1.4, "depth": 1.8, "dropout": 0.4},
             ),
         },
+        note=(
+            "Symmetric padding, as in torchvision; the authors' TensorFlow code pads more on "
+            "one side."
+        ),
         input=(3, 380, 380),
     ),
     Family(
@@ -703,6 +776,10 @@ FAMILIES = (
                 {"width": 1.6, "depth": 2.2, "dropout": 0.4, "eps": 0.001},
             ),
         },
+        note=(
+            "Symmetric padding, as in torchvision; the authors' TensorFlow code pads more on "
+            "one side."
+        ),
         input=(3, 456, 456),
     ),
     Family(
@@ -716,6 +793,10 @@ FAMILIES = (
                 {"width": 1.8, "depth": 2.6, "dropout": 0.5, "eps": 0.001},
             ),
         },
+        note=(
+            "Symmetric padding, as in torchvision; the authors' TensorFlow code pads more on "
+            "one side."
+        ),
         input=(3, 528, 528),
     ),
     Family(
@@ -729,6 +810,10 @@ FAMILIES = (
                 {"width": 2.0, "depth": 3.1, "dropout": 0.5, "eps": 0.001},
             ),
         },
+        note=(
+            "Symmetric padding, as in torchvision; the authors' TensorFlow code pads more on "
+            "one side."
+        ),
         input=(3, 600, 600),
     ),
     Family(
@@ -738,6 +823,10 @@ FAMILIES = (
         {
             "inception_bn": (11_285_224, 2_032_600_064, {}),
         },
+        note=(
+            "The paths' widths of the paper's figure; its total of 576 for two blocks of "
+            "stage 4 is 608."
+        ),
     ),
     Family(
         "inception_v3:InceptionV3",
@@ -746,6 +835,10 @@ FAMILIES = (
         {
             "inception_v3": (23_834_568, 5_713_216_096, {}),
         },
+        note=(
+            "Widths of the authors' code, as torchvision has them; counted without the "
+            "auxiliary head of training: auxiliary=true."
+        ),
         input=(3, 299, 299),
         smallest=75,
         smallest_small=7,
@@ -757,6 +850,7 @@ FAMILIES = (
         {
             "inception_v4": (42_679_816, 12_253_974_624, {}),
         },
+        note="Widths of the paper's figures 3 to 9.",
         input=(3, 299, 299),
         smallest=75,
         smallest_small=7,
@@ -768,6 +862,7 @@ FAMILIES = (
         {
             "inception_resnet_v2": (55_843_464, 13_155_794_016, {}),
         },
+        note="Widths, scales and the Inception-v3 stem of the authors' code, as in timm.",
         input=(3, 299, 299),
         smallest=75,
         smallest_small=7,
@@ -793,6 +888,10 @@ FAMILIES = (
                 {"depths": (3, 3, 27, 3), "widths": (128, 256, 512, 1024), "drop_path": 0.5},
             ),
         },
+        note=(
+            "Without stochastic depth unless asked: drop_path=0.1 for tiny, 0.4 and 0.5 in "
+            "the paper's larger ones."
+        ),
         smallest=32,
         smallest_small=8,
     ),

@@ -193,6 +193,15 @@ BAD: dict[str, tuple[list[str], int, str]] = {
     "summary of nothing": (["summary", "lenot"], 1, "did you mean 'lenet'"),
     "summary input": (["summary", "lenet", "--input", "28"], 2, "such as 3x224x224, not 28"),
     "summary too small": (["summary", "vgg11", "--input", "3x8x8"], 1, "vgg11 cannot take 8×8"),
+    "no such network option": (["summary", "lenet", "--set", "se=4"], 1, "no option of lenet 'se'"),
+    "option of another kind": (["train", "resnet20", "--set", "se=yes"], 1, "takes an int, not"),
+    "option without value": (["train", "resnet20", "--set", "se"], 2, "such as se=16, not 'se'"),
+    "resume otherwise": (["train", "--resume", "--out", "a", "--set", "se=4"], 2, "give one"),
+    "auxiliary too small": (
+        ["summary", "inception_v3", "--input", "3x96x96", "--set", "auxiliary=true"],
+        1,
+        "needs 17×17 pixels in stage 4, not 4×4",
+    ),
     "no such models": (["models", "xyz*"], 1, "no network like 'xyz"),
 }
 
@@ -361,6 +370,21 @@ def test_models_lists_the_zoo() -> None:
     assert "resnet18" in text
     assert "11.69 M" in text
     assert "lenet" not in text
+    assert "stride_on_1x1=true" in text
+
+
+def test_a_network_made_otherwise_is_trained_and_resumed() -> None:
+    options = ["--set", "se=4", "--set", "order=preact"]
+    begun = convworks(
+        "train", "resnet20", "--image-size", "8", *options, *FAST, "--out", "otherwise"
+    )
+    assert begun.returncode == 0, begun.stderr
+    config = json.loads(Path("otherwise/config.json").read_text())
+    assert config["model"]["options"] == {"se": 4, "order": "preact"}
+    Path("otherwise/summary.json").unlink()
+    again = convworks("train", "--resume", "--out", "otherwise")
+    assert again.returncode == 0, again.stderr
+    assert again.stdout.split(" on ")[0] == begun.stdout.split(" on ")[0]
 
 
 def test_summary_shows_shapes_and_totals() -> None:

@@ -134,6 +134,7 @@ def test_other_classes_keep_a_fresh_head(
     old = {
         key.replace(".norm1.", ".norm.1.").replace(".conv2.", ".conv.2."): value
         for key, value in theirs.state_dict().items()
+        if not key.endswith("num_batches_tracked")
     }
     assert old.keys() != theirs.state_dict().keys()
     publish("densenet121", server, monkeypatch, old)
@@ -144,6 +145,27 @@ def test_other_classes_keep_a_fresh_head(
     torch.testing.assert_close(whole(images), theirs.eval()(images), rtol=1e-4, atol=1e-5)
     model.fc = whole.fc = nn.Identity()
     torch.testing.assert_close(model(images), whole(images))
+
+
+def test_a_head_that_is_a_convolution_stays_fresh_too(
+    server: tuple[Path, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    theirs = torchvision.models.squeezenet1_1(weights=None)
+    publish("squeezenet1_1", server, monkeypatch, theirs.state_dict())
+    model = create_model("squeezenet1_1", num_classes=3, image_size=100, weights="torchvision")
+    assert model(torch.randn(1, 3, 100, 100)).shape == (1, 3)
+    first, published = next(model.parameters()), next(theirs.parameters())
+    assert torch.equal(first, published)
+
+
+def test_a_file_that_lacks_a_weight_is_refused(
+    server: tuple[Path, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = torchvision.models.squeezenet1_1(weights=None).state_dict()
+    weights.pop("features.0.weight")
+    publish("squeezenet1_1", server, monkeypatch, weights)
+    with pytest.raises(InputError, match="torchvision's published .* lacks features.0.weight"):
+        create_model("squeezenet1_1", weights="torchvision")
 
 
 def test_what_stays_fresh_besides_is_named(

@@ -83,6 +83,9 @@ TIMM = {
 }
 """Our names to timm's, where it has the same network: its EfficientNets from b5 have another ε."""
 
+COUNT = "num_batches_tracked"
+"""Batch norm's count of batches, which files of before 2018 lack and nothing needs."""
+
 Key = tuple[str, tuple[int, ...], int, int]
 """A weight's role (`weight`, `bias`, `running_mean`, …), shape, depth, and the numbers computed."""
 
@@ -121,9 +124,10 @@ def copy_weights(ours: nn.Module, weights: Mapping[str, Tensor], names: Mapping[
 def load_published(model: nn.Module, library: str) -> None:
     """Puts weights into a network of `create_model` that torchvision or timm publishes for it.
 
-    torchvision's newest ones are checked against the hash in their name; both libraries keep what
-    they downloaded. They were trained on ImageNet's 1000 classes, on colours with mean (0.485,
-    0.456, 0.406) and deviation (0.229, 0.224, 0.225), or 0.5 and 0.5 for Inception and Xception.
+    The newest that torchvision has, or timm's default. They stay in the caches of torch and of the
+    Hugging Face hub; a file whose name holds a hash is checked against it. All were trained on
+    ImageNet's 1000 classes, most on colours with mean (0.485, 0.456, 0.406) and deviation (0.229,
+    0.224, 0.225), Inception and Xception with 0.5 for both.
 
     With other classes the last Linear stays fresh. With other channels C each channel of the first
     convolution gets the mean of the published three times 3/C: a grey picture then gives what the
@@ -149,18 +153,19 @@ def load_published(model: nn.Module, library: str) -> None:
         raise InputError(
             f"{library}'s weights do not fit {spec.name} with {dict(spec.options)}: {error}"
         ) from error
-    heads = {
-        name
-        for name, module in ours.named_modules()
-        if isinstance(module, nn.Linear) and module.out_features == 1000
-    }
+    needed = {given for given in names.values() if not given.endswith(COUNT)}
+    if lacking := needed - weights.keys():
+        raise InputError(f"{library}'s published {peer} lacks {min(lacking)}.")
+    shapes = {name: weight.shape for name, weight in ours.state_dict().items()}
     fresh = []
     with torch.no_grad():
         for name, own in model.state_dict().items():
+            if name.endswith(COUNT):
+                continue
             given = _fit(weights[names[name]], own, spec.in_channels) if name in names else None
             if given is not None:
                 own.copy_(given)
-            elif name.rpartition(".")[0] not in heads:
+            elif own.shape != (spec.num_classes, *shapes.get(name, ())[1:]):
                 fresh.append(name)
     if fresh:
         warnings.warn(
@@ -201,17 +206,7 @@ def _from_torchvision(peer: str, auxiliary: bool) -> tuple[nn.Module, dict[str, 
     inception = {"aux_logits": auxiliary, "init_weights": False, "transform_input": False}
     with torch.device("meta"):
         theirs = get_model(peer, **(inception if peer == "inception_v3" else {}))
-    published = get_model_weights(peer).DEFAULT
-    kept = Path(torch.hub.get_dir(), "checkpoints", published.url.rpartition("/")[2])
-    try:
-        weights = published.get_state_dict(progress=True, check_hash=True, weights_only=True)
-    except (OSError, RuntimeError, EOFError, UnpicklingError) as error:
-        if kept.exists():
-            raise InputError(f"{kept} is damaged: delete it and try again.") from error
-        raise InputError(
-            f"Cannot download {published.url} ({error}): try again with a network, or put the file"
-            f" at {kept}."
-        ) from error
+    weights = _download(get_model_weights(peer).DEFAULT.url)
     # DenseNet's were published when its layers were called norm.1, conv.1 and so on.
     return theirs, {re.sub(r"\.(norm|conv)\.(\d)\.", r".\1\2.", k): v for k, v in weights.items()}
 
@@ -226,7 +221,9 @@ def _from_timm(peer: str, _auxiliary: bool) -> tuple[nn.Module, dict[str, Tensor
     with torch.device("meta"):
         theirs = timm.create_model(peer)
     config = timm.get_pretrained_cfg(peer)
-    hub = config and config.hf_hub_id
+    url, hub = (str(config.url or ""), config.hf_hub_id) if config else ("", None)
+    if url:
+        return theirs, _download(url)
     if not hub:
         raise InputError(f"timm has {peer} but publishes no weights for it.")
     try:
@@ -237,6 +234,22 @@ def _from_timm(peer: str, _auxiliary: bool) -> tuple[nn.Module, dict[str, Tensor
             " with a network."
         ) from error
     return theirs, load_file(path)
+
+
+def _download(url: str) -> dict[str, Tensor]:
+    """Weights from an address whose file name ends with their hash, or from torch's cache."""
+    kept = Path(torch.hub.get_dir(), "checkpoints", url.rpartition("/")[2])
+    try:
+        weights: dict[str, Tensor] = torch.hub.load_state_dict_from_url(
+            url, map_location="cpu", check_hash=True, weights_only=True
+        )
+    except (OSError, RuntimeError, EOFError, UnpicklingError) as error:
+        if kept.exists():
+            raise InputError(f"{kept} is damaged: delete it and try again.") from error
+        raise InputError(
+            f"Cannot download {url} ({error}): try again with a network, or put the file at {kept}."
+        ) from error
+    return weights
 
 
 READERS = {"torchvision": _from_torchvision, "timm": _from_timm}
@@ -281,13 +294,13 @@ class _Trace(TorchFunctionMode):
             return
         self.seen.add(name)
         prefix, _, role = name.rpartition(".")
-        if role not in ("weight", "bias", "running_mean", "running_var", "num_batches_tracked"):
+        if role not in ("weight", "bias", "running_mean", "running_var", COUNT):
             role = "scale"
         shape = self.shapes[name]
         while shape and shape[-1] == 1:  # a 1×1 convolution of one pixel is a Linear layer
             shape = shape[:-1]
         self.found[role, shape, depth, numbers].append(name)
-        count = f"{prefix}.num_batches_tracked"
+        count = f"{prefix}.{COUNT}"
         if role == "running_mean" and count in self.shapes:
             self._note(count, depth, numbers)
 

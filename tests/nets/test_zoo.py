@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 
 from convworks.errors import InputError
 from convworks.measure.summary import summarize
@@ -30,10 +30,15 @@ every_network_computed = pytest.mark.parametrize(
 )
 
 
-def small_model(name: str, **options: object) -> nn.Module:
-    """A network at 28 pixels, which every network takes."""
-    torch.manual_seed(0)
-    return create_model(name, **{"num_classes": 10, "in_channels": 1, "image_size": 28} | options)
+every_shape = pytest.mark.parametrize("shape", ["paper", "1×28×28", "3×32×32"])
+
+
+def made(name: str, shape: str, seed: int = 0) -> tuple[nn.Module, Tensor]:
+    """A network of ten classes for pictures of that shape, and some of them."""
+    channels, size, _ = ZOO[name].input if shape == "paper" else map(int, shape.split("×"))
+    torch.manual_seed(seed)
+    model = create_model(name, num_classes=10, in_channels=channels, image_size=size)
+    return model, torch.randn(2 if shape == "paper" else 4, channels, size, size)
 
 
 @every_network
@@ -57,46 +62,52 @@ def test_any_classes_channels_and_size(name: str, channels: int, size: int, clas
 
 
 @every_network_computed
-@pytest.mark.parametrize("shape", ["paper", "1×28×28", "3×32×32"])
+@every_shape
 def test_outputs_are_finite_and_every_parameter_gets_a_gradient(name: str, shape: str) -> None:
-    row = ZOO[name]
-    channels, size, _ = row.input if shape == "paper" else map(int, shape.split("×"))
-    torch.manual_seed(0)
-    model = create_model(name, num_classes=10, in_channels=channels, image_size=size)
-    count = 2 if shape == "paper" else 4
-    logits = model(torch.randn(count, channels, size, size))
-    assert logits.shape == (count, 10)
-    assert logits.isfinite().all()
-    nn.functional.cross_entropy(logits, torch.arange(count)).backward()
-    for parameter_name, parameter in model.named_parameters():
-        assert parameter.grad is not None, parameter_name
-        assert parameter.grad.isfinite().all(), parameter_name
-        if parameter.ndim > 1:  # a bias before a norm has no effect and rightly gets 0
-            assert parameter.grad.abs().max() > 0, parameter_name
+    without = None
+    for seed in range(3):
+        model, images = made(name, shape, seed)
+        logits = model(images)
+        assert logits.shape == (len(images), 10)
+        assert logits.isfinite().all()
+        nn.functional.cross_entropy(logits, torch.arange(len(images))).backward()
+        zero = set()
+        for parameter_name, parameter in model.named_parameters():
+            assert parameter.grad is not None, parameter_name
+            assert parameter.grad.isfinite().all(), parameter_name
+            # A bias before a norm has no effect and rightly gets 0.
+            if parameter.ndim > 1 and not parameter.grad.any():
+                zero.add(parameter_name)
+        # Units may be dead, blocks left out by stochastic depth: by chance, not in three networks.
+        without = zero if without is None else without & zero
+        if not without:
+            return
+    assert not without
 
 
 @every_network_computed
-def test_weights_survive_saving(name: str, tmp_path: Path) -> None:
-    model, images = small_model(name).eval(), torch.randn(2, 1, 28, 28)
-    save_file(model.state_dict(), tmp_path / "weights.safetensors")
-    torch.manual_seed(1)
-    other = create_model(name, num_classes=10, in_channels=1, image_size=28).eval()
+@every_shape
+def test_weights_survive_saving(name: str, shape: str, tmp_path: Path) -> None:
+    model, images = made(name, shape)
+    save_file(model.eval().state_dict(), tmp_path / "weights.safetensors")
+    other = made(name, shape, seed=1)[0].eval()
     other.load_state_dict(load_file(tmp_path / "weights.safetensors"))
     with torch.inference_mode():
         assert torch.equal(model(images), other(images))
 
 
 @every_network_computed
-def test_the_exported_program_computes_the_same(name: str) -> None:
-    model, images = small_model(name).eval(), torch.randn(2, 1, 28, 28)
-    exported = torch.export.export(model, (images,)).module()
+@every_shape
+def test_the_exported_program_computes_the_same(name: str, shape: str) -> None:
+    model, images = made(name, shape)
+    exported = torch.export.export(model.eval(), (images,)).module()
     with torch.inference_mode():
         torch.testing.assert_close(exported(images), model(images))
 
 
 @every_network_computed
 def test_copies_are_independent_and_keep_the_spec(name: str) -> None:
-    model = small_model(name)
+    model, _ = made(name, "1×28×28")
     twin = copy.deepcopy(model)
     assert spec_of(twin) == spec_of(model)
     with torch.no_grad():

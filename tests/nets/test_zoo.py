@@ -30,12 +30,12 @@ every_network_computed = pytest.mark.parametrize(
 )
 
 
-every_shape = pytest.mark.parametrize("shape", ["paper", "1×28×28", "3×32×32"])
+every_shape = pytest.mark.parametrize("shape", ["paper", "1x28x28", "3x32x32"])
 
 
 def made(name: str, shape: str, seed: int = 0) -> tuple[nn.Module, Tensor]:
     """A network of ten classes for pictures of that shape, and some of them."""
-    channels, size, _ = ZOO[name].input if shape == "paper" else map(int, shape.split("×"))
+    channels, size, _ = ZOO[name].input if shape == "paper" else map(int, shape.split("x"))
     torch.manual_seed(seed)
     model = create_model(name, num_classes=10, in_channels=channels, image_size=size)
     return model, torch.randn(2 if shape == "paper" else 4, channels, size, size)
@@ -107,7 +107,7 @@ def test_the_exported_program_computes_the_same(name: str, shape: str) -> None:
 
 @every_network_computed
 def test_copies_are_independent_and_keep_the_spec(name: str) -> None:
-    model, _ = made(name, "1×28×28")
+    model, _ = made(name, "1x28x28")
     twin = copy.deepcopy(model)
     assert spec_of(twin) == spec_of(model)
     with torch.no_grad():

@@ -36,19 +36,22 @@ class Summary(Command):
 
     def run(self, _arguments: Sequence[str], /) -> None:
         """Prints the layer table."""
+        import torch
+
         from convworks.measure.summary import summarize
         from convworks.nets.registry import create_model, find
 
         shape = find(self.model).input if self.input is None else _parse_shape(self.input)
         if self.depth is not None and self.depth < 1:
             raise UsageError(f"--depth must be at least 1, not {self.depth}.")
-        model = create_model(
-            self.model,
-            num_classes=self.classes,
-            in_channels=shape[0],
-            image_size=shape[1],
-            options=parse_options(self.options),
-        )
+        with torch.device("meta"):
+            model = create_model(
+                self.model,
+                num_classes=self.classes,
+                in_channels=shape[0],
+                image_size=shape[1],
+                options=parse_options(self.options),
+            )
         summary = summarize(model, shape, depth=self.depth)
         if self.json:
             print(json.dumps(summary.to_dict(), indent=2))

@@ -1,19 +1,20 @@
-"""The layer table of any module, from one run on the meta device: no memory, no arithmetic."""
+"""The layer table of any module, from runs on the meta device: no memory, no arithmetic."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from html import escape
+from math import ceil, isinf
+from typing import Literal
 
-import torch
 from rich.console import Console
 from rich.table import Table
-from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
+from torch import nn
 
 from convworks.errors import InputError
-from convworks.nets.blocks import on_meta
+from convworks.measure.trace import Work, trace
 
-COLUMNS = ("name", "kind", "output", "parameters", "MACs")
+COLUMNS = ("name", "kind", "output", "sees", "parameters", "MACs", "kept")
+LEFT = ("name", "kind")
 
 
 @dataclass(frozen=True)
@@ -26,10 +27,24 @@ class SummaryRow:
     """1: a child of the network itself."""
     leaf: bool
     """Whether the module has no children."""
+    input: tuple[int, ...]
+    """Of the first tensor that it is given."""
     output: tuple[int, ...]
+    receptive_field: tuple[int, int] | None
+    """Height and width in pixels of the image, also where it reaches over its edge; None: the
+    whole image, whatever its size."""
     parameters: int
     macs: int
-    """Multiply-adds of convolutions and matrix products for one image; FLOPs are twice that."""
+    """Multiply-adds of convolutions and matrix products; FLOPs are twice that."""
+    elementwise: int
+    """Numbers that activations, sums and gates give."""
+    pooled: int
+    """Numbers that pooling reads."""
+    normalised: int
+    """Numbers that normalisations give."""
+    kept_bytes: int
+    """Activations that training in fp32 keeps for the backward pass, where they are kept first;
+    under bf16 half of that."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +53,10 @@ class Totals:
 
     parameters: int
     macs: int
+    elementwise: int
+    pooled: int
+    normalised: int
+    kept_bytes: int
     output: tuple[int, ...]
     """Shape of what one image gives."""
 
@@ -59,17 +78,30 @@ class Summary:
         """The table for a rich console."""
         shape = "×".join(map(str, self.input))
         table = Table(title=f"{self.title}, input {shape}", show_footer=True)
-        footers = ("total", "", "", f"{self.totals.parameters:,}", f"{self.totals.macs:,}")
-        for i, (column, footer) in enumerate(zip(COLUMNS, footers, strict=True)):
-            table.add_column(column, footer, justify="left" if i < 2 else "right", no_wrap=True)
+        for column, footer in zip(COLUMNS, self._footers(), strict=True):
+            justify: Literal["left", "right"] = "left" if column in LEFT else "right"
+            table.add_column(column, footer, justify=justify, no_wrap=True)
         for cells in self._cells():
             table.add_row(*cells)
         return table
 
     def _cells(self) -> Iterator[tuple[str, ...]]:
         for row in self.rows:
-            output = "×".join(map(str, row.output))
-            yield row.name, row.kind, output, f"{row.parameters:,}", f"{row.macs:,}"
+            sees = "all" if row.receptive_field is None else "×".join(map(str, row.receptive_field))
+            yield (
+                row.name,
+                row.kind,
+                "×".join(map(str, row.output)),
+                sees,
+                f"{row.parameters:,}",
+                f"{row.macs:,}",
+                _size(row.kept_bytes),
+            )
+
+    def _footers(self) -> tuple[str, ...]:
+        totals = self.totals
+        figures = (f"{totals.parameters:,}", f"{totals.macs:,}", _size(totals.kept_bytes))
+        return ("total", "", "", "", *figures)
 
     def __str__(self) -> str:
         console = Console(width=120, no_color=True)
@@ -81,10 +113,9 @@ class Summary:
         def line(tag: str, cells: Sequence[str]) -> str:
             return "<tr>" + "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in cells) + "</tr>"
 
-        totals = ("total", "", "", f"{self.totals.parameters:,}", f"{self.totals.macs:,}")
         lines = [line("th", COLUMNS), *(line("td", cells) for cells in self._cells())]
         caption = escape(f"{self.title}, input {'×'.join(map(str, self.input))}")
-        body = "".join([*lines, line("th", totals)])
+        body = "".join([*lines, line("th", self._footers())])
         return f"<table><caption>{caption}</caption>{body}</table>"
 
 
@@ -92,48 +123,57 @@ def summarize(model: nn.Module, input_shape: Sequence[int], *, depth: int | None
     """The layer table for one image of `input_shape` (channels, height, width).
 
     `depth` 1 gives one row for each child of the model, 2 for their children too, and so on;
-    None gives the leaves, the single layers. A layer that runs twice is listed where it ran last.
-    The model itself is neither run nor changed. Raises InputError when it cannot take the input.
+    None gives the leaves, the single layers. A layer that runs twice is listed where it ran last,
+    with the cost of both. Left out are copies, reshapes, the bias and what a `forward` computes
+    outside all modules that are listed; the totals have that too. The model, lazy layers included,
+    is neither run nor changed. Raises InputError, with the layer's name, when it cannot take the
+    input.
     """
     shape = tuple(input_shape)
     if not shape or min(shape) < 1:
         raise InputError(f"The input shape must be positive numbers, not {shape}.")
-    twin = on_meta(model).eval()
-    outputs = _record_outputs(twin)
-    counter = FlopCounterMode(display=False)
-    try:
-        with counter:
-            output = twin(torch.empty(1, *shape, device="meta"))
-    except (RuntimeError, ValueError, TypeError, IndexError) as error:
-        reason = str(error).splitlines()[0]
-        size = "×".join(map(str, shape))
-        raise InputError(f"The network cannot take {size} images: {reason}") from error
-    flops = {name: sum(counts.values()) for name, counts in counter.get_flop_counts().items()}
-    root = type(model).__name__
+    traced = trace(model, shape)
     rows = []
-    for name, module in twin.named_modules():
+    for name, module in traced.twin.named_modules():
         level, leaf = name.count(".") + 1, not any(True for _ in module.children())
         if name and ((depth is None and leaf) or (depth is not None and level <= depth)):
-            parameters = sum(p.numel() for p in module.parameters())
-            macs = flops.get(f"{root}.{name}", 0) // 2
-            kind, out = type(module).__name__, outputs.get(name, ())
-            rows.append(SummaryRow(name, kind, level, leaf, out, parameters, macs))
+            rows.append(_row(name, module, level, leaf, traced.work[name]))
+    whole = traced.work[""]
     totals = Totals(
-        parameters=sum(p.numel() for p in model.parameters()),
-        macs=flops.get("Global", 0) // 2,
-        output=tuple(output.shape[1:]) if isinstance(output, Tensor) else (),
+        parameters=_parameters(traced.twin),
+        macs=whole.macs,
+        elementwise=whole.elementwise,
+        pooled=whole.pooled,
+        normalised=whole.normalised,
+        kept_bytes=whole.kept,
+        output=whole.output,
     )
-    return Summary(root, shape, tuple(rows), totals)
+    return Summary(type(model).__name__, shape, tuple(rows), totals)
 
 
-def _record_outputs(model: nn.Module) -> dict[str, tuple[int, ...]]:
-    """A table that fills, as the model runs, with each module's output shape under its name."""
-    outputs: dict[str, tuple[int, ...]] = {}
+def _row(name: str, module: nn.Module, level: int, leaf: bool, work: Work) -> SummaryRow:
+    height, width = work.sight.height, work.sight.width
+    return SummaryRow(
+        name=name,
+        kind=type(module).__name__,
+        depth=level,
+        leaf=leaf,
+        input=work.input,
+        output=work.output,
+        receptive_field=None if isinf(height) else (ceil(height), ceil(width)),
+        parameters=_parameters(module),
+        macs=work.macs,
+        elementwise=work.elementwise,
+        pooled=work.pooled,
+        normalised=work.normalised,
+        kept_bytes=work.kept,
+    )
 
-    def note(name: str, output: object) -> None:
-        if isinstance(output, Tensor):
-            outputs[name] = tuple(output.shape[1:])
 
-    for name, module in model.named_modules():
-        module.register_forward_hook(lambda _m, _in, output, name=name: note(name, output))
-    return outputs
+def _parameters(module: nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters())
+
+
+def _size(count: int) -> str:
+    """Bytes for people."""
+    return f"{count / 2**20:,.2f} MiB" if count >= 2**20 else f"{count / 2**10:,.1f} KiB"

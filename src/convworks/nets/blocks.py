@@ -11,6 +11,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from convworks.errors import InputError
 
@@ -200,11 +201,17 @@ def global_pool() -> nn.Sequential:
 def on_meta(module: nn.Module) -> nn.Module:
     """A copy whose weights have shapes only: running it takes neither memory nor arithmetic."""
     twins: dict[int, object] = {
-        id(p): nn.Parameter(torch.empty_like(p, device="meta"), p.requires_grad)
-        for p in module.parameters()
+        id(tensor): _on_meta(tensor) for tensor in (*module.parameters(), *module.buffers())
     }
-    twins |= {id(b): torch.empty_like(b, device="meta") for b in module.buffers()}
     return copy.deepcopy(module, twins)
+
+
+def _on_meta(tensor: Tensor) -> Tensor:
+    if is_lazy(tensor):
+        return type(tensor)(device="meta", dtype=tensor.dtype)  # type: ignore[call-arg]
+    # Not empty_like, which on its way to the meta device imports a computer algebra system.
+    empty = torch.empty(tensor.shape, dtype=tensor.dtype, device="meta")
+    return nn.Parameter(empty, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else empty
 
 
 def flat_features(layers: nn.Module, in_channels: int, image_size: int) -> int:

@@ -21,7 +21,7 @@ from convworks.errors import InputError
 from convworks.nets.blocks import on_meta
 
 BATCH = 1009
-"""Images of the run in training: a prime, so that what is as large for any number of images shows."""
+"""Images of the run in training: a prime, to tell what grows with them from what does not."""
 
 
 @dataclass(frozen=True)

@@ -14,27 +14,37 @@ from convworks.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from convworks.api import (
+        Bench,
+        Contestant,
+        Memory,
         Run,
         TrainConfig,
+        benchmark,
         create_model,
         evaluate,
         fit,
         list_models,
         load,
         load_data,
+        predict_memory,
         resume,
         summarize,
     )
 
 __all__ = [
+    "Bench",
+    "Contestant",
+    "Memory",
     "Run",
     "TrainConfig",
+    "benchmark",
     "create_model",
     "evaluate",
     "fit",
     "list_models",
     "load",
     "load_data",
+    "predict_memory",
     "resume",
     "summarize",
 ]

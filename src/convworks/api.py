@@ -7,9 +7,12 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from convworks.bench.contest import Contestant
+from convworks.bench.speed import Bench, benchmark
 from convworks.data.sources import SOURCES, load_data
 from convworks.data.splits import Data
 from convworks.errors import InputError
+from convworks.measure.memory import Memory, predict_memory
 from convworks.measure.summary import summarize
 from convworks.nets.registry import create_model, find, list_models
 from convworks.report.console import ConsoleProgress
@@ -22,14 +25,19 @@ from convworks.train.recipes import BOOK
 from convworks.train.run import Run, build_model, evaluate, load, read_config
 
 __all__ = [
+    "Bench",
+    "Contestant",
+    "Memory",
     "Run",
     "TrainConfig",
+    "benchmark",
     "create_model",
     "evaluate",
     "fit",
     "list_models",
     "load",
     "load_data",
+    "predict_memory",
     "resume",
     "summarize",
 ]

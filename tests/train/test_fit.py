@@ -202,6 +202,7 @@ def test_the_run_folder(digits: Data) -> None:
         "in_channels": 1,
         "image_size": 16,
         "stem": "paper",
+        "options": {},
     }
     assert config["data"]["name"] == "digits"
     assert config["train"]["epochs"] == 2

@@ -6,13 +6,19 @@ from collections.abc import Callable, Sequence
 
 import tyro
 
+from convworks.cli.bench import BenchCommand
 from convworks.cli.command import PARSING, Command
 from convworks.cli.models import Models
 from convworks.cli.summary import Summary
 from convworks.cli.train import Train
 from convworks.errors import ConvworksError, UsageError
 
-COMMANDS: dict[str, Callable[..., Command]] = {"train": Train, "models": Models, "summary": Summary}
+COMMANDS: dict[str, Callable[..., Command]] = {
+    "train": Train,
+    "models": Models,
+    "summary": Summary,
+    "bench": BenchCommand,
+}
 
 DESCRIPTION = """Convolutional image classifiers: build, train, measure.
 

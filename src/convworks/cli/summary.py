@@ -3,12 +3,16 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
 from convworks.cli.command import Command, Options, parse_options, show
 from convworks.errors import UsageError
+from convworks.measure.units import parse_bytes
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +33,12 @@ class Summary(Command):
         int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: single layers)")
     ] = None
     """1: a row for each block of the network; 2: for their parts too; and so on."""
+    memory: Annotated[
+        str | None, tyro.conf.arg(metavar="SIZE", help_behavior_hint="(default: not asked)")
+    ] = None
+    """Tell how large a batch can be trained and used with so much memory, such as 8GiB."""
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    """Of the arithmetic that --memory asks about."""
     options: Options = ()
     """Make the network otherwise, as by se=16: its file below convworks/nets says what there is."""
     json: bool = False
@@ -41,7 +51,7 @@ class Summary(Command):
         from convworks.measure.summary import summarize
         from convworks.nets.registry import create_model, find
 
-        shape = find(self.model).input if self.input is None else _parse_shape(self.input)
+        shape = find(self.model).input if self.input is None else parse_shape(self.input)
         if self.depth is not None and self.depth < 1:
             raise UsageError(f"--depth must be at least 1, not {self.depth}.")
         with torch.device("meta"):
@@ -53,13 +63,39 @@ class Summary(Command):
                 options=parse_options(self.options),
             )
         summary = summarize(model, shape, depth=self.depth)
+        batches = self._batches(model, shape)
         if self.json:
-            print(json.dumps(summary.to_dict(), indent=2))
-        else:
-            show(summary.table())
+            print(json.dumps(summary.to_dict() | {"largest_batch": batches}, indent=2))
+            return
+        show(summary.table())
+        if batches:
+            print(
+                f"{self.memory} hold a batch of {batches['training']:,} in training with AdamW and"
+                f" of {batches['inference']:,} in use, in {self.precision}"
+            )
+
+    def _batches(self, model: "nn.Module", shape: tuple[int, int, int]) -> dict[str, int]:
+        """The largest batches for --memory; nothing when it was not given."""
+        import torch
+
+        from convworks.measure.memory import largest_batch, predict_memory
+
+        if self.memory is None:
+            return {}
+        budget = parse_bytes(self.memory)
+        kinds = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+        def need(batch: int, training: bool) -> int:
+            precision = kinds[self.precision]
+            return predict_memory(model, shape, batch, training=training, precision=precision).total
+
+        return {
+            kind: largest_batch(budget, lambda batch: need(batch, kind == "training"))  # noqa: B023
+            for kind in ("training", "inference")
+        }
 
 
-def _parse_shape(text: str) -> tuple[int, int, int]:
+def parse_shape(text: str) -> tuple[int, int, int]:
     """Numbers from `3x224x224`."""
     parts = text.lower().replace("×", "x").split("x")
     if len(parts) != 3 or not all(

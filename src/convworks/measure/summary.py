@@ -12,6 +12,7 @@ from torch import nn
 
 from convworks.errors import InputError
 from convworks.measure.trace import Work, trace
+from convworks.measure.units import show_bytes
 
 COLUMNS = ("name", "kind", "output", "sees", "parameters", "MACs", "kept")
 LEFT = ("name", "kind")
@@ -95,12 +96,12 @@ class Summary:
                 sees,
                 f"{row.parameters:,}",
                 f"{row.macs:,}",
-                _size(row.kept_bytes),
+                show_bytes(row.kept_bytes),
             )
 
     def _footers(self) -> tuple[str, ...]:
         totals = self.totals
-        figures = (f"{totals.parameters:,}", f"{totals.macs:,}", _size(totals.kept_bytes))
+        figures = (f"{totals.parameters:,}", f"{totals.macs:,}", show_bytes(totals.kept_bytes))
         return ("total", "", "", "", *figures)
 
     def __str__(self) -> str:
@@ -172,8 +173,3 @@ def _row(name: str, module: nn.Module, level: int, leaf: bool, work: Work) -> Su
 
 def _parameters(module: nn.Module) -> int:
     return sum(p.numel() for p in module.parameters())
-
-
-def _size(count: int) -> str:
-    """Bytes for people."""
-    return f"{count / 2**20:,.2f} MiB" if count >= 2**20 else f"{count / 2**10:,.1f} KiB"

@@ -148,7 +148,7 @@ def _note_kept(found: Trace, shape: Sequence[int]) -> None:
         return tensor
 
     hooks = torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t)
-    with _inside(found) as stack, hooks, _Kernels():  # type: ignore[no-untyped-call]
+    with _inside(found) as stack, hooks, Kernels():  # type: ignore[no-untyped-call]
         _run(twin, stack, torch.empty(BATCH, *shape, device="meta"), shape)
 
 
@@ -198,7 +198,7 @@ def _inside(found: Trace) -> Iterator[list[str]]:
             handle.remove()
 
 
-class _Kernels(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class Kernels(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Calls kernels without PyTorch's compiler, whose import takes as long as all the rest."""
 
     @classmethod
@@ -221,7 +221,7 @@ class _Kernels(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return func(*args, **(kwargs or {}))
 
 
-class _Operations(_Kernels):
+class _Operations(Kernels):
     """Counts each operation for the modules on the stack, and follows the receptive field."""
 
     def __init__(self, found: Trace, stack: list[str]) -> None:

@@ -78,10 +78,6 @@ class Job:
         """The network's name."""
         return _title(self.model)
 
-    def autocast(self) -> torch.autocast:
-        """The context in which the network is computed."""
-        return torch.autocast(self.device.type, self.precision, self.precision != torch.float32)
-
     def plan(self) -> Plan:
         """What is about to be trained, for observers."""
         return Plan(
@@ -255,7 +251,7 @@ def open_job(
         layout=layout,
         train=part_loader(data.train, data, config, recipe, device, shuffle=True, crop=crop),
         val=part_loader(data.val, data, config, recipe, device),
-        optimizer=_make_optimizer(model, recipe),
+        optimizer=make_optimizer(model, recipe),
         scaler=torch.amp.GradScaler(device.type, enabled=precision == torch.float16),
         state=State(torch.zeros(2, device=device)),
         observers=observers,
@@ -304,7 +300,7 @@ def _open_folder(config: TrainConfig, title: str, resume: bool) -> Path:
     return config.out
 
 
-def _make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     """One pass over all weights a step (`fused`), weight decay on matrices and kernels only."""
     trained = [p for p in model.parameters() if p.requires_grad]
     groups: list[dict[str, Any]] = [

@@ -16,7 +16,6 @@ from time import perf_counter
 from types import FrameType
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.backends import cudnn
 
@@ -29,6 +28,7 @@ from convworks.train.config import TrainConfig
 from convworks.train.job import Job, State, best_epoch, open_job, part_loader
 from convworks.train.observer import EpochRecord, Observer, Progress
 from convworks.train.run import Metrics, Run, load, measure
+from convworks.train.step import train_step
 
 REPORT_SECONDS = 0.1
 """So often the loop asks the device for numbers; asking makes a GPU wait."""
@@ -93,14 +93,19 @@ def _train_epoch(job: Job, stop: "Stop") -> None:
         for group in job.optimizer.param_groups:
             group["lr"] = _lr(job)
         images = job.prepare(_augment(job, pixels, generator))
-        logits, loss, total = _losses(job, images, labels)
-        job.scaler.scale(total).backward()  # type: ignore[no-untyped-call]
-        job.scaler.step(job.optimizer)
-        job.scaler.update()
-        job.optimizer.zero_grad()
-        losses.append(loss.detach())
-        right = (logits.detach().argmax(1) == labels).sum()
-        state.tally += torch.stack([losses[-1] * len(labels), right])
+        logits, loss = train_step(
+            job.network,
+            job.optimizer,
+            job.scaler,
+            images.contiguous(memory_format=job.layout),
+            labels,
+            precision=job.precision,
+            label_smoothing=job.recipe.label_smoothing,
+            auxiliary_weight=getattr(job.model, "auxiliary_weight", 0.3),
+        )
+        losses.append(loss)
+        right = (logits.argmax(1) == labels).sum()
+        state.tally += torch.stack([loss * len(labels), right])
         state.batch += 1
         state.seconds = perf_counter() - started
         done = stop.requested or state.batch == len(job.train)
@@ -112,21 +117,6 @@ def _train_epoch(job: Job, stop: "Stop") -> None:
     if stop.requested:
         _check_weights(job)
         raise Stopped
-
-
-def _losses(job: Job, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Logits, their loss, and the sum to minimise, in which auxiliary heads count with a weight.
-
-    A network with such heads gives a tuple in training, the main logits first.
-    """
-    with job.autocast():
-        output = job.network(images.contiguous(memory_format=job.layout))
-    logits, *early = output if isinstance(output, tuple) else (output,)
-    loss, *others = (
-        F.cross_entropy(head.float(), labels, label_smoothing=job.recipe.label_smoothing)
-        for head in (logits, *early)
-    )
-    return logits, loss, loss + getattr(job.model, "auxiliary_weight", 0.3) * sum(others)
 
 
 def _batches(job: Job, stop: "Stop") -> Iterator[Batch]:

@@ -1,0 +1,1 @@
+"""What this machine does with a network: speed, real memory, energy."""

@@ -1,0 +1,157 @@
+"""How fast a network trains and answers on this machine."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from statistics import median, quantiles
+from time import perf_counter
+
+import torch
+
+from convworks.bench.contest import Contestant
+from convworks.bench.energy import joules
+from convworks.bench.memory import measure_memory
+from convworks.measure.memory import predict_memory
+from convworks.measure.summary import summarize
+from convworks.train.device import environment, precision_name
+
+WARM_UP_SECONDS = 1.0
+WINDOW_SECONDS = 1.0
+"""A repeat takes at least so long, and at least one step."""
+LATENCIES = 50
+
+
+@dataclass(frozen=True)
+class Rate:
+    """Images a second: the median of several repeats, the slowest and the fastest."""
+
+    median: float
+    low: float
+    high: float
+    joules_per_image: float | None
+    """Of the whole processor or GPU; None where the hardware does not tell."""
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Milliseconds for one image, asked alone."""
+
+    median: float
+    p95: float
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """Bytes at the peak of a step; `needed` and `resident` as in `measure_memory`."""
+
+    predicted: int
+    needed: int | None
+    resident: int | None
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What was measured, and on what."""
+
+    model: str
+    input: tuple[int, int, int]
+    classes: int
+    batch_size: int
+    device: str
+    precision: str
+    parameters: int
+    macs: int
+    training: Rate
+    inference: Rate
+    latency_ms: Latency
+    training_memory: Footprint
+    inference_memory: Footprint
+    environment: dict[str, object]
+
+    def to_dict(self) -> dict[str, object]:
+        """Plain values, for JSON."""
+        return asdict(self)
+
+
+def benchmark(contestant: Contestant, *, repeats: int = 5) -> Bench:
+    """Measures a network: some ten seconds for the small, some minutes for the large.
+
+    Pictures are invented and lie on the device: loading is not part of it. Training takes the
+    modern recipe's optimizer, both take the trainer's precision and layout.
+    """
+    single = Contestant(**asdict(contestant) | {"batch_size": 1})
+    totals = summarize(contestant.on_meta(), contestant.shape, depth=0).totals
+    device, count = contestant.device, contestant.batch_size
+    return Bench(
+        model=contestant.name,
+        input=contestant.shape,
+        classes=contestant.num_classes,
+        batch_size=count,
+        device=str(device),
+        precision=precision_name(contestant.precision()),
+        parameters=totals.parameters,
+        macs=totals.macs,
+        training=_rate(contestant.training_step(), count, device, repeats),
+        inference=_rate(contestant.inference_step(), count, device, repeats),
+        latency_ms=_latency(single.inference_step(), device),
+        training_memory=_footprint(contestant, training=True),
+        inference_memory=_footprint(contestant, training=False),
+        environment=environment(device),
+    )
+
+
+def _rate(step: Callable[[], None], images: int, device: torch.device, repeats: int) -> Rate:
+    _window(step, device, WARM_UP_SECONDS, least=2)
+    rates = []
+    spent, used = 0, joules(device)
+    for _ in range(repeats):
+        steps, seconds = _window(step, device, WINDOW_SECONDS)
+        rates.append(steps * images / seconds)
+        spent += steps * images
+    now = joules(device)
+    cost = (now - used) / spent if now is not None and used is not None else None
+    return Rate(median(rates), min(rates), max(rates), cost)
+
+
+def _window(
+    step: Callable[[], None], device: torch.device, seconds: float, least: int = 1
+) -> tuple[int, float]:
+    """Steps until so many seconds have passed, and how long they took."""
+    started, steps = perf_counter(), 0
+    while steps < least or perf_counter() - started < seconds:
+        step()
+        steps += 1
+        _wait(device)
+    return steps, perf_counter() - started
+
+
+def _latency(step: Callable[[], None], device: torch.device) -> Latency:
+    _window(step, device, WARM_UP_SECONDS, least=5)
+    times = []
+    for _ in range(LATENCIES):
+        started = perf_counter()
+        step()
+        _wait(device)
+        times.append(1e3 * (perf_counter() - started))
+    return Latency(median(times), quantiles(times, n=20)[-1])
+
+
+def _wait(device: torch.device) -> None:
+    """Until the device has done what it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
+
+
+def _footprint(contestant: Contestant, *, training: bool) -> Footprint:
+    predicted = predict_memory(
+        contestant.on_meta(),
+        contestant.shape,
+        contestant.batch_size,
+        training=training,
+        precision=contestant.precision(),
+    )
+    needed = measure_memory(contestant, training=training)
+    gpu = contestant.device.type == "cuda"
+    resident = needed if gpu else measure_memory(contestant, training=training, returning=False)
+    return Footprint(predicted.total, needed, resident)

@@ -1,0 +1,35 @@
+"""One step of training: what the loop does and `bench` measures."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def train_step(
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    precision: torch.dtype,
+    label_smoothing: float = 0.0,
+    auxiliary_weight: float = 0.3,
+) -> tuple[Tensor, Tensor]:
+    """Forward, backward, update. Returns logits and their mean cross-entropy, detached.
+
+    A network with auxiliary heads gives a tuple in training, the main logits first; the others'
+    losses are added with `auxiliary_weight`.
+    """
+    with torch.autocast(images.device.type, precision, precision != torch.float32):
+        output = network(images)
+    logits, *early = output if isinstance(output, tuple) else (output,)
+    loss, *others = (
+        F.cross_entropy(head.float(), labels, label_smoothing=label_smoothing)
+        for head in (logits, *early)
+    )
+    scaler.scale(loss + auxiliary_weight * sum(others)).backward()  # type: ignore[no-untyped-call]
+    scaler.step(optimizer)
+    scaler.update()
+    optimizer.zero_grad()
+    return logits.detach(), loss.detach()

@@ -202,6 +202,17 @@ BAD: dict[str, tuple[list[str], int, str]] = {
         1,
         "needs 17×17 pixels in stage 4, not 4×4",
     ),
+    "memory without a unit": (["summary", "lenet", "--memory", "8"], 2, "A size such as 8GiB"),
+    "nothing to compare": (["compare"], 2, "give networks or --runs"),
+    "unknown to compare": (["compare", "lenet", "resnet-18"], 1, "did you mean 'resnet18'"),
+    "no run to compare": (["compare", "--runs", "empty"], 1, "empty is no run folder"),
+    "figure without runs": (["compare", "lenet", "--figure", "a.svg"], 1, "give --runs"),
+    "bench of nothing": (
+        ["bench", "lenet", "--batch-size", "0"],
+        2,
+        "--batch-size must be at least",
+    ),
+    "bench too small": (["bench", "vgg11", "--input", "3x8x8"], 1, "vgg11 cannot take 8×8"),
     "no such models": (["models", "xyz*"], 1, "no network like 'xyz"),
 }
 
@@ -315,7 +326,7 @@ def test_help_is_quick_and_says_what_is_needed() -> None:
         assert done.returncode == 0
     # The bound on a shared machine is for the fastest of five; benchmarks measure the rest.
     assert min(times) < 0.3
-    for command in ("train", "models", "summary"):
+    for command in ("train", "models", "summary", "compare", "bench"):
         assert command in done.stdout
         text = convworks(command, "--help").stdout
         assert f"convworks {command}" in text.split("usage")[1]
@@ -393,6 +404,23 @@ def test_summary_shows_shapes_and_totals() -> None:
         assert words in text
     figures = json.loads(convworks("summary", "vgg11", "--json").stdout)
     assert figures["totals"]["parameters"] == 132_863_336
+
+
+def test_summary_tells_the_largest_batch() -> None:
+    text = convworks("summary", "lenet", "--memory", "1GiB", "--precision", "bf16").stdout
+    assert re.search(r"1GiB hold a batch of [\d,]+ in training .* and of [\d,]+ in use", text)
+    figures = json.loads(convworks("summary", "lenet", "--memory", "1GiB", "--json").stdout)
+    assert 10_000 < figures["largest_batch"]["training"] < figures["largest_batch"]["inference"]
+
+
+def test_compare_and_bench_print_what_they_find() -> None:
+    shown = convworks("compare", "lenet*", "resnet20", "--format", "csv").stdout.splitlines()
+    assert [line.split(",")[0] for line in shown] == ["model", "lenet", "lenet_bn", "resnet20"]
+    assert "61706" in shown[1]
+    options = ["--batch-size", "16", "--repeats", "1", "--json"]
+    figures = json.loads(convworks("bench", "lenet", *options).stdout)
+    assert figures["training"]["median"] > 0
+    assert figures["training_memory"]["predicted"] > 0
 
 
 def test_version() -> None:

@@ -8,6 +8,7 @@ import tyro
 
 from convworks.cli.bench import BenchCommand
 from convworks.cli.command import PARSING, Command
+from convworks.cli.compare import Compare
 from convworks.cli.models import Models
 from convworks.cli.summary import Summary
 from convworks.cli.train import Train
@@ -17,6 +18,7 @@ COMMANDS: dict[str, Callable[..., Command]] = {
     "train": Train,
     "models": Models,
     "summary": Summary,
+    "compare": Compare,
     "bench": BenchCommand,
 }
 

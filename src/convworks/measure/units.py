@@ -1,11 +1,22 @@
-"""Bytes as people read and write them."""
+"""Bytes as people read and write them, and what costs are called."""
 
 import re
+from typing import Literal
 
 from convworks.errors import UsageError
 
 UNITS = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 UNITS |= {"KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+
+
+Cost = Literal["macs", "parameters", "kept_bytes", "training_memory", "latency_ms"]
+COSTS: dict[Cost, str] = {
+    "macs": "multiply-adds for an image",
+    "parameters": "parameters",
+    "kept_bytes": "bytes kept for backward, an image",
+    "training_memory": "bytes of memory in training",
+    "latency_ms": "milliseconds for one image",
+}
 
 
 def show_bytes(count: int) -> str:

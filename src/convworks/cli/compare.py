@@ -1,0 +1,105 @@
+"""`convworks compare`."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+from rich.table import Table
+
+from convworks.cli.command import Command, show
+from convworks.cli.summary import parse_shape
+from convworks.errors import UsageError
+from convworks.measure.units import Cost
+
+Shown = Literal["table", "markdown", "csv"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compare(Command):
+    """Set networks side by side: convworks compare lenet 'resnet*' --input 1x96x96."""
+
+    models: Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="MODEL…")] = ()
+    """Networks of the zoo, or patterns such as 'resnet*'."""
+    runs: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="DIR…")] = ()
+    """Run folders: their networks, with the test accuracy, the mean where there are several."""
+    input: Annotated[
+        str | None, tyro.conf.arg(metavar="CxHxW", help_behavior_hint="(default: each paper's)")
+    ] = None
+    """Channels, height and width of the images for the networks of the zoo."""
+    classes: Annotated[
+        int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: each paper's)")
+    ] = None
+    """How many classes the networks of the zoo tell apart."""
+    batch_size: int = 128
+    """Images in one step, for memory and speed."""
+    bench: bool = False
+    """Measure the speed of each network here, which takes minutes."""
+    format: Shown = "table"
+    """How to print it; csv, and JSON, hold every figure unrounded."""
+    figure: Annotated[
+        Path | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="(default: none)")
+    ] = None
+    """Draw accuracy against cost as SVG, PNG or PDF; needs --runs."""
+    cost: Cost = "macs"
+    """What the figure sets accuracy against."""
+    json: bool = False
+    """Print JSON."""
+
+    def run(self, _arguments: Sequence[str], /) -> None:
+        """Collects, prints and draws."""
+        from convworks.bench.contest import Contestant
+        from convworks.bench.speed import benchmark
+        from convworks.errors import unknown
+        from convworks.nets.registry import list_models
+        from convworks.nets.zoo import ZOO
+        from convworks.report import compare
+
+        if not (self.models or self.runs):
+            raise UsageError("Nothing to compare: give networks or --runs DIR…")
+        if self.batch_size < 1:
+            raise UsageError(f"--batch-size must be at least 1, not {self.batch_size}.")
+        names: list[str] = []
+        for pattern in self.models:
+            found = list_models(pattern)
+            if not found:
+                raise unknown("network", pattern, ZOO, "`convworks models` lists them all.")
+            names += [name for name in found if name not in names]
+        shape = None if self.input is None else parse_shape(self.input)
+        contestants = [
+            Contestant(
+                name,
+                num_classes=self.classes or ZOO[name].classes,
+                in_channels=(shape or ZOO[name].input)[0],
+                image_size=(shape or ZOO[name].input)[1],
+                batch_size=self.batch_size,
+            )
+            for name in names
+        ]
+        contestants += compare.contestants_of_runs(self.runs, self.batch_size)
+        entries = [compare.entry(one) for one in contestants]
+        if self.bench:
+            entries = [
+                compare.with_speed(entry, benchmark(one))
+                for entry, one in zip(entries, contestants, strict=True)
+            ]
+        entries = compare.with_accuracy(entries, contestants, self.runs)
+        if self.figure is not None:
+            compare.draw_comparison(entries, self.figure, self.cost)
+        if self.json:
+            print(json.dumps([asdict(entry) for entry in entries], indent=2))
+        elif self.format == "csv":
+            print(compare.as_csv(entries), end="")
+        elif self.format == "markdown":
+            print(compare.as_markdown(entries))
+        else:
+            table = Table()
+            shown = compare.columns(entries)
+            for name in shown:
+                left = name in ("network", "input")
+                table.add_column(name, justify="left" if left else "right", no_wrap=True)
+            for cells in zip(*shown.values(), strict=True):
+                table.add_row(*cells)
+            show(table)

@@ -1,0 +1,267 @@
+"""Networks side by side: what they cost, and where it is known how fast and how good they are."""
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from statistics import mean, stdev
+from typing import TYPE_CHECKING
+
+import torch
+
+from convworks.bench.contest import Contestant
+from convworks.bench.speed import Bench
+from convworks.errors import InputError
+from convworks.measure.memory import predict_memory
+from convworks.measure.summary import summarize
+from convworks.measure.units import COSTS, Cost, show_bytes
+from convworks.nets.registry import spec_of
+from convworks.train.checkpoint import read_settings, read_summary
+from convworks.train.run import build_model
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.transforms import Bbox
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One network on one input. What was not measured is None."""
+
+    model: str
+    input: str
+    parameters: int
+    macs: int
+    kept_bytes: int
+    """Activations kept for backward in fp32, one image."""
+    training_memory: int
+    """Predicted bytes at the peak of a step of AdamW at `batch_size`, in fp32."""
+    batch_size: int
+    training_rate: float | None = None
+    """Images a second."""
+    inference_rate: float | None = None
+    latency_ms: float | None = None
+    """Of one image alone, the median."""
+    accuracy: float | None = None
+    """On the test part, the mean of the runs."""
+    accuracy_deviation: float | None = None
+    """Between the runs; None for a single one."""
+    runs: int = 0
+
+
+def entry(contestant: Contestant) -> Entry:
+    """What a network costs, without running it."""
+    model = contestant.on_meta()
+    totals = summarize(model, contestant.shape, depth=0).totals
+    memory = predict_memory(model, contestant.shape, contestant.batch_size)
+    return Entry(
+        contestant.name,
+        "×".join(map(str, contestant.shape)),
+        totals.parameters,
+        totals.macs,
+        totals.kept_bytes,
+        memory.total,
+        contestant.batch_size,
+    )
+
+
+def with_speed(one: Entry, bench: Bench) -> Entry:
+    """The entry with what was measured."""
+    return replace(
+        one,
+        training_rate=bench.training.median,
+        inference_rate=bench.inference.median,
+        latency_ms=bench.latency_ms.median,
+    )
+
+
+def contestants_of_runs(folders: Sequence[Path], batch_size: int) -> list[Contestant]:
+    """The networks that the runs trained, each once. InputError for a folder without a run."""
+    found: list[Contestant] = []
+    for folder in folders:
+        one = _contestant(folder, batch_size)
+        if one not in found:
+            found.append(one)
+    return found
+
+
+def _contestant(folder: Path, batch_size: int) -> Contestant:
+    settings = read_settings(folder)
+    with torch.device("meta"):
+        spec = spec_of(build_model(settings, folder))
+    assert spec is not None
+    return Contestant(
+        spec.name,
+        spec.num_classes,
+        spec.in_channels,
+        spec.image_size,
+        batch_size,
+        options=dict(spec.options),
+    )
+
+
+def with_accuracy(
+    entries: Sequence[Entry], contestants: Sequence[Contestant], folders: Sequence[Path]
+) -> list[Entry]:
+    """The entries with the test accuracy of the runs of their networks.
+
+    InputError for a run that is not complete, and for runs on different pictures: their accuracies
+    do not compare.
+    """
+    accuracies: dict[int, list[float]] = {}
+    data: dict[str, Path] = {}
+    for folder in folders:
+        figures = read_summary(folder)
+        if figures is None:
+            raise InputError(f"{folder} is not complete: go on with --resume --out {folder}.")
+        data.setdefault(str(read_settings(folder)["data"].get("digest")), folder)
+        if len(data) > 1:
+            first, second = data.values()
+            raise InputError(
+                f"{first} and {second} were trained or tested on different pictures: their"
+                " accuracies do not compare."
+            )
+        one = _contestant(folder, contestants[0].batch_size)
+        accuracies.setdefault(contestants.index(one), []).append(figures.test_accuracy)
+    return [
+        replace(
+            one,
+            accuracy=mean(found),
+            accuracy_deviation=stdev(found) if len(found) > 1 else None,
+            runs=len(found),
+        )
+        if (found := accuracies.get(i, []))
+        else one
+        for i, one in enumerate(entries)
+    ]
+
+
+def columns(entries: Sequence[Entry]) -> dict[str, list[str]]:
+    """Heading to cells, for people; columns that say nothing are left out."""
+    shown = {
+        "network": [one.model for one in entries],
+        "input": [one.input for one in entries],
+        "parameters": [f"{one.parameters / 1e6:,.2f} M" for one in entries],
+        "MACs": [f"{one.macs / 1e6:,.1f} M" for one in entries],
+        "kept": [show_bytes(one.kept_bytes) for one in entries],
+        "memory": [show_bytes(one.training_memory) for one in entries],
+        "training/s": [_number(one.training_rate, ",.0f") for one in entries],
+        "use/s": [_number(one.inference_rate, ",.0f") for one in entries],
+        "one image": [_number(one.latency_ms, ",.2f", " ms") for one in entries],
+        "test accuracy": [_accuracy(one) for one in entries],
+    }
+    return {name: cells for name, cells in shown.items() if any(cells)}
+
+
+def _number(value: float | None, form: str, unit: str = "") -> str:
+    return "" if value is None else f"{value:{form}}{unit}"
+
+
+def _accuracy(one: Entry) -> str:
+    if one.accuracy is None:
+        return ""
+    spread = f" ± {one.accuracy_deviation:.4f}" if one.accuracy_deviation is not None else ""
+    return f"{one.accuracy:.4f}{spread} ({one.runs} run{'s' if one.runs > 1 else ''})"
+
+
+def as_markdown(entries: Sequence[Entry]) -> str:
+    """A table for a README."""
+    shown = columns(entries)
+    align = ["---" if name in ("network", "input") else "---:" for name in shown]
+    lines = [list(shown), align, *map(list, zip(*shown.values(), strict=True))]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+
+
+def as_csv(entries: Sequence[Entry]) -> str:
+    """Every field, unrounded; empty where it was not measured."""
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, [f.name for f in fields(Entry)], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(asdict(one) for one in entries)
+    return buffer.getvalue()
+
+
+def pareto(points: Mapping[str, tuple[float, float]]) -> list[str]:
+    """Of (cost, accuracy) by name those that no other beats in both, the cheapest first."""
+    front: list[str] = []
+    for name, (_, accuracy) in sorted(points.items(), key=lambda item: (item[1][0], -item[1][1])):
+        if not front or accuracy > points[front[-1]][1]:
+            front.append(name)
+    return front
+
+
+def draw_comparison(entries: Sequence[Entry], path: Path, cost: Cost = "macs") -> None:
+    """Accuracy over cost, the Pareto front joined; the file's ending says SVG, PNG or PDF.
+
+    Raises InputError when fewer than two entries have both, and for another ending.
+    """
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    if cost not in COSTS:
+        raise InputError(f"The cost is one of {', '.join(COSTS)}, not {cost}.")
+    if path.suffix not in (".svg", ".png", ".pdf"):
+        raise InputError(f"A picture ends with .svg, .png or .pdf, not {path.name}.")
+    known = [one for one in entries if one.accuracy is not None and getattr(one, cost) is not None]
+    if len(known) < 2:
+        raise InputError(
+            "A picture of accuracy against cost needs the runs of two networks: give --runs"
+            f"{' and --bench' if cost == 'latency_ms' else ''}."
+        )
+    points = {
+        f"{one.model} {one.input}" if len({o.input for o in known}) > 1 else one.model: (
+            float(getattr(one, cost)),
+            100 * (one.accuracy or 0),
+        )
+        for one in known
+    }
+    errors = [100 * (one.accuracy_deviation or 0) for one in known]
+    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    axes = figure.subplots()
+    xs, ys = zip(*points.values(), strict=True)
+    axes.errorbar(xs, ys, errors, fmt="o", color="#0072b2", capsize=3)
+    front = pareto(points)
+    axes.plot(
+        *zip(*(points[name] for name in front), strict=True),
+        color="#d55e00",
+        zorder=0,
+        label="not beaten in both",
+    )
+    axes.set_xscale("log")
+    axes.margins(x=0.25, y=0.15)
+    axes.set_xlabel(COSTS[cost])
+    axes.set_ylabel("test accuracy, %")
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False, loc="best")
+    axes.spines[["top", "right"]].set_visible(False)
+    _label(figure, axes, points)
+    with rc_context({"svg.hashsalt": "convworks"}):
+        figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None, dpi=150)
+
+
+def _label(figure: "Figure", axes: "Axes", points: Mapping[str, tuple[float, float]]) -> None:
+    """Names beside their points, each at the first of some places where it covers nothing."""
+    places = [(6, -12), (-6, 4), (6, 4), (-6, -12), (6, -24), (-6, 16), (6, 16), (-6, -24)]
+    taken: list[Bbox] = []
+    figure.draw_without_rendering()
+    dots = [axes.transData.transform(point) for point in points.values()]
+    for name, point in points.items():
+        for place in places:
+            text = axes.annotate(
+                name,
+                point,
+                place,
+                textcoords="offset points",
+                ha="left" if place[0] > 0 else "right",
+                fontsize="small",
+            )
+            box = text.get_window_extent()
+            inside = axes.bbox.x0 <= box.x0 and box.x1 <= axes.bbox.x1
+            free = inside and not any(box.overlaps(other) for other in taken)
+            if free and not any(box.contains(*dot) for dot in dots):
+                break
+            if place != places[-1]:
+                text.remove()
+        taken.append(box)

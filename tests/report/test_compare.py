@@ -1,0 +1,117 @@
+"""Networks side by side."""
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import pytest
+
+from convworks import api
+from convworks.bench.contest import Contestant
+from convworks.errors import InputError
+from convworks.report.compare import (
+    Entry,
+    as_csv,
+    as_markdown,
+    columns,
+    contestants_of_runs,
+    draw_comparison,
+    entry,
+    pareto,
+    with_accuracy,
+)
+from convworks.train.config import TrainConfig
+
+
+def known(name: str, macs: int, accuracy: float | None, deviation: float | None = None) -> Entry:
+    """An entry of which only that matters."""
+    return Entry(
+        name, "1×8×8", 7, macs, 5, 6, 128, accuracy=accuracy, accuracy_deviation=deviation, runs=2
+    )
+
+
+def test_costs_are_the_summarys() -> None:
+    one = entry(Contestant("lenet", batch_size=64))
+    assert (one.parameters, one.macs, one.kept_bytes) == (61_706, 416_520, 35_472)
+    double = entry(Contestant("lenet", batch_size=128))
+    assert one.training_memory < double.training_memory < 2 * one.training_memory
+    assert columns([one]) == {
+        "network": ["lenet"],
+        "input": ["1×28×28"],
+        "parameters": ["0.06 M"],
+        "MACs": ["0.4 M"],
+        "kept": ["34.6 KiB"],
+        "memory": columns([one])["memory"],
+    }
+
+
+def test_runs_bring_their_accuracy(tmp_path: Path) -> None:
+    folders = []
+    for seed in (0, 1):
+        config = TrainConfig(epochs=1, seed=seed, out=tmp_path / f"run{seed}", device="cpu")
+        run = api.train("lenet", config=config, image_size=16, progress=False)
+        folders.append(run.path)
+    contestants = contestants_of_runs(folders, 32)
+    assert contestants == [Contestant("lenet", 10, 1, 16, 32)]
+    found = with_accuracy([entry(contestants[0])], contestants, folders)[0]
+    each = [json.loads((f / "summary.json").read_text())["test_accuracy"] for f in folders]
+    assert found.accuracy == pytest.approx(sum(each) / 2)
+    assert found.accuracy_deviation == pytest.approx(abs(each[0] - each[1]) / 2**0.5)
+    assert found.runs == 2
+    settings = json.loads((folders[1] / "config.json").read_text())
+    settings["data"]["digest"] = "other"
+    (folders[1] / "config.json").write_text(json.dumps(settings))
+    with pytest.raises(InputError, match="different pictures: their accuracies do not compare"):
+        with_accuracy([found], contestants, folders)
+    (folders[0] / "summary.json").unlink()
+    with pytest.raises(InputError, match="is not complete: go on with --resume"):
+        with_accuracy([found], contestants, folders)
+
+
+def test_tables_for_files() -> None:
+    entries = [known("a", 10, 0.9, 0.01), known("b", 20, None)]
+    rows = list(csv.DictReader(io.StringIO(as_csv(entries))))
+    assert [(row["model"], row["accuracy"], row["training_rate"]) for row in rows] == [
+        ("a", "0.9", ""),
+        ("b", "", ""),
+    ]
+    lines = as_markdown(entries).splitlines()
+    assert lines[0].startswith("| network | input | parameters |")
+    assert lines[1].startswith("| --- | --- | ---: |")
+    assert lines[2].endswith("| 0.9000 ± 0.0100 (2 runs) |")
+    assert len(lines) == 4
+
+
+def test_the_front() -> None:
+    points = {"dear": (9.0, 80.0), "good": (5.0, 90.0), "cheap": (1.0, 50.0), "bad": (2.0, 40.0)}
+    assert pareto(points) == ["cheap", "good"]
+    assert pareto({"a": (1.0, 50.0), "b": (1.0, 60.0)}) == ["b"]
+
+
+@pytest.mark.parametrize("ending", ["svg", "png", "pdf"])
+def test_the_picture_is_drawn(tmp_path: Path, ending: str) -> None:
+    entries = [known("lenet", 10, 0.8), known("resnet20", 100, 0.9, 0.01), known("nin", 90, None)]
+    path = tmp_path / f"front.{ending}"
+    draw_comparison(entries, path)
+    start = {"svg": b"<?xml", "png": b"\x89PNG", "pdf": b"%PDF"}[ending]
+    assert path.read_bytes().startswith(start)
+    if ending == "svg":
+        text = path.read_text()
+        assert "<!-- lenet -->" in text
+        assert "<!-- resnet20 -->" in text
+        assert "<!-- nin -->" not in text
+        draw_comparison(entries, tmp_path / "again.svg")
+        assert (tmp_path / "again.svg").read_text() == text
+
+
+def test_a_picture_that_cannot_be_drawn(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="needs the runs of two networks: give --runs"):
+        draw_comparison([known("a", 1, 0.5)], tmp_path / "a.svg")
+    entries = [known("a", 1, 0.5), known("b", 2, 0.6)]
+    with pytest.raises(InputError, match="--runs and --bench"):
+        draw_comparison(entries, tmp_path / "a.svg", "latency_ms")
+    with pytest.raises(InputError, match="ends with .svg, .png or .pdf, not a.gif"):
+        draw_comparison(entries, tmp_path / "a.gif")
+    with pytest.raises(InputError, match="The cost is one of macs"):
+        draw_comparison(entries, tmp_path / "a.svg", "price")  # type: ignore[arg-type]

@@ -101,3 +101,13 @@ def test_names_are_all_there() -> None:
 
 def test_the_changelog_has_this_version() -> None:
     assert f"## {convworks.__version__}" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_the_page_on_memory_is_what_the_command_wrote() -> None:
+    path = ROOT / "benchmarks" / "memory.py"
+    spec = importlib.util.spec_from_file_location("memory_benchmark", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert module.PAGE.read_text() == module.page(json.loads(module.RESULTS.read_text()))

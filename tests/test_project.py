@@ -59,7 +59,8 @@ def test_the_readmes_python_runs(capsys: pytest.CaptureFixture[str]) -> None:
     shown = capsys.readouterr().out.splitlines()
     accuracy, path = shown[-2].split()
     assert Path(path, "curves.svg").exists()
-    assert float(shown[-1]) == pytest.approx(float(accuracy), abs=0.01)
+    # In bf16 at the end of the run, in fp32 here; after one epoch many pictures are near a border.
+    assert float(shown[-1]) == pytest.approx(float(accuracy), abs=0.03)
 
 
 def test_the_readmes_commands_parse() -> None:

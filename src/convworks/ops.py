@@ -1,0 +1,169 @@
+"""The operators from first principles: what a convolutional network computes, written out.
+
+Slow on purpose. Every loop is one of the definition's, so that the text can be read beside a
+textbook and the tests can hold PyTorch's kernels against it. Tensors are floats; images are
+channels × height × width.
+"""
+
+from collections.abc import Callable, Sequence
+from itertools import product
+
+import torch
+from torch import Tensor, nn
+
+from convworks.errors import InputError
+
+Pair = int | tuple[int, int]
+
+
+def output_size(size: int, kernel: int, padding: int = 0, stride: int = 1) -> int:
+    """How many windows fit along a side: ⌊(n − k + 2p + s) / s⌋."""
+    return (size - kernel + 2 * padding + stride) // stride
+
+
+def corr2d(image: Tensor, kernel: Tensor) -> Tensor:
+    """The two-dimensional cross-correlation of H×W with h×w, (H − h + 1)×(W − w + 1).
+
+    Each result is the sum of the products of the kernel and the window that it lies on.
+    """
+    height, width = kernel.shape
+    rows = output_size(image.shape[0], height)
+    columns = output_size(image.shape[1], width)
+    result = torch.zeros(rows, columns)
+    for y, x in product(range(rows), range(columns)):
+        result[y, x] = (image[y : y + height, x : x + width] * kernel).sum()
+    return result
+
+
+def convolve(
+    image: Tensor, kernels: Tensor, bias: Tensor | None = None, padding: Pair = 0, stride: Pair = 1
+) -> Tensor:
+    """A convolutional layer: c×H×W with o×c×h×w kernels to o×H'×W'.
+
+    Every output channel is the sum over the input channels of their cross-correlations; stride
+    keeps every s-th of them. Raises InputError when channels differ or no window fits.
+    """
+    if image.shape[0] != kernels.shape[1]:
+        raise InputError(
+            f"The image has {image.shape[0]} channels, the kernels take {kernels.shape[1]}."
+        )
+    padded = pad(image, padding)
+    down, right = _pair(stride)
+    if min(_windows(padded, kernels.shape[2:], (1, 1))) < 1:
+        size = "×".join(map(str, padded.shape[1:]))
+        window = "×".join(map(str, kernels.shape[2:]))
+        raise InputError(f"A {window} kernel does not fit a {size} image.")
+    maps = [
+        torch.stack([corr2d(x, k) for x, k in zip(padded, kernel, strict=True)]).sum(0)
+        for kernel in kernels
+    ]
+    result = torch.stack(maps)[:, ::down, ::right]
+    return result if bias is None else result + bias[:, None, None]
+
+
+def pad(image: Tensor, padding: Pair, value: float = 0.0) -> Tensor:
+    """The image with rows and columns of `value` on every side."""
+    vertical, horizontal = _pair(padding)
+    channels, height, width = image.shape
+    result = torch.full((channels, height + 2 * vertical, width + 2 * horizontal), value)
+    result[:, vertical : vertical + height, horizontal : horizontal + width] = image
+    return result
+
+
+def pointwise(image: Tensor, weights: Tensor) -> Tensor:
+    """A 1×1 convolution as what it is: one Linear layer, o×c, applied to every pixel."""
+    channels, height, width = image.shape
+    return (weights @ image.reshape(channels, height * width)).reshape(-1, height, width)
+
+
+def pool2d(
+    image: Tensor,
+    window: Pair,
+    stride: Pair | None = None,
+    padding: Pair = 0,
+    kind: str = "max",
+) -> Tensor:
+    """The maximum or the average of every window, each channel by itself.
+
+    The stride is the window's size unless given. Padding counts as zeros in averages, and never
+    wins a maximum.
+    """
+    operators: dict[str, Callable[[Tensor], Tensor]] = {"max": torch.max, "average": torch.mean}
+    if kind not in operators:
+        raise InputError(f"Pooling is max or average, not {kind}.")
+    height, width = _pair(window)
+    down, right = _pair(window if stride is None else stride)
+    padded = pad(image, padding, value=-torch.inf if kind == "max" else 0.0)
+    rows, columns = _windows(padded, (height, width), (down, right))
+    result = torch.zeros(len(image), rows, columns)
+    for c, y, x in product(range(len(image)), range(rows), range(columns)):
+        top, left = y * down, x * right
+        result[c, y, x] = operators[kind](padded[c, top : top + height, left : left + width])
+    return result
+
+
+def _windows(image: Tensor, window: Sequence[int], stride: tuple[int, int]) -> tuple[int, int]:
+    return (
+        output_size(image.shape[1], window[0], stride=stride[0]),
+        output_size(image.shape[2], window[1], stride=stride[1]),
+    )
+
+
+def _pair(value: Pair) -> tuple[int, int]:
+    return (value, value) if isinstance(value, int) else value
+
+
+class BatchNorm(nn.Module):
+    """Batch normalisation (Ioffe and Szegedy 2015, algorithms 1 and 2), for N×C or N×C×H×W.
+
+    In training every channel is shifted and scaled to mean 0 and variance 1 over the batch, and
+    over all pixels; in use by moving averages of what training saw. γ begins at 1, β at 0.
+    `momentum` is the weight of the old value (PyTorch's is that of the new).
+    """
+
+    def __init__(self, channels: int, eps: float = 1e-5, momentum: float = 0.9) -> None:
+        super().__init__()
+        self.gamma = nn.Parameter(torch.ones(channels))
+        self.beta = nn.Parameter(torch.zeros(channels))
+        self.mean: Tensor
+        self.variance: Tensor
+        self.register_buffer("mean", torch.zeros(channels))
+        self.register_buffer("variance", torch.ones(channels))
+        self.eps = eps
+        self.momentum = momentum
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The same shape."""
+        others = [axis for axis in range(x.ndim) if axis != 1]
+        shape = [-1 if axis == 1 else 1 for axis in range(x.ndim)]
+        mean, variance = self.mean, self.variance
+        if self.training:
+            mean = x.mean(others)
+            variance = (x - mean.view(shape)).square().mean(others)
+            count = x.numel() // x.shape[1]
+            with torch.no_grad():  # the averages take the unbiased variance
+                self._move(self.mean, mean)
+                self._move(self.variance, variance * count / (count - 1))
+        scaled = (x - mean.view(shape)) / torch.sqrt(variance.view(shape) + self.eps)
+        return self.gamma.view(shape) * scaled + self.beta.view(shape)
+
+    def _move(self, average: Tensor, seen: Tensor) -> None:
+        average.mul_(self.momentum).add_((1 - self.momentum) * seen)
+
+
+def convolution_cost(
+    output: tuple[int, int],
+    kernel: tuple[int, int],
+    in_channels: int,
+    out_channels: int,
+    groups: int = 1,
+    bias: bool = False,
+) -> tuple[int, int, int]:
+    """Multiplications, additions and parameters of a convolution for one image.
+
+    c_o·H·W·c_i·k_h·k_w / g products, one addition less for each result, and k_h·k_w·c_i·c_o / g
+    weights (and c_o biases). With as many groups as channels it is depthwise.
+    """
+    results = out_channels * output[0] * output[1]
+    taps = in_channels // groups * kernel[0] * kernel[1]
+    return results * taps, results * (taps - 1), out_channels * (taps + bias)

@@ -252,10 +252,16 @@ def test_options_are_checked_and_kept() -> None:
         ({"se": "yes"}, "resnet50's se takes an int, not 'yes'"),
         ({"se": True}, "resnet50's se takes an int, not True"),
         ({"stride_on_1x1": 1}, "takes a bool, not 1"),
+        ({"se": -4}, "resnet50's se must be 0 or more, not -4"),
+        ({"blocks": [1, 1]}, r"resnet50 cannot be made with {'blocks': \[1, 1\]}: zip"),
+        ({"blocks": None}, "resnet50 cannot be made with {'blocks': None}: "),
+        ({"dropout": 2.0, "bottleneck": False}, "cannot be made with .* between 0 and 1"),
         ({"num_classes": 3}, "num_classes is an argument of create_model"),
     ):
         with pytest.raises(InputError, match=message):
             create_model("resnet50", options=options)
+    with pytest.raises(InputError, match="convnext_tiny cannot be made with .*1 excluded, not 1.0"):
+        create_model("convnext_tiny", options={"drop_path": 1.5})
     with pytest.raises(InputError, match="It has none"):
         create_model("lenet", options={"se": 16})
 

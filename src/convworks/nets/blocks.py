@@ -177,6 +177,8 @@ class DropPath(nn.Module):
 
     def __init__(self, p: float) -> None:
         super().__init__()
+        if not 0 <= p < 1:
+            raise ValueError(f"the probability must lie in 0…1, 1 excluded, not {p}")
         self.p = p
 
     def forward(self, x: Tensor) -> Tensor:

@@ -86,7 +86,15 @@ def create_model(
         if getattr(spec, option) < 1:
             raise InputError(f"{option} must be at least 1, not {getattr(spec, option)}.")
     _check_options(row, spec.options)
-    model = build(row, spec)
+    try:
+        model = build(row, spec)
+    except InputError:
+        raise
+    except (TypeError, ValueError, RuntimeError, ArithmeticError) as error:
+        if not spec.options:
+            raise
+        reason = str(error).splitlines()[0]
+        raise InputError(f"{name} cannot be made with {dict(spec.options)}: {reason}.") from error
     if initialization != "paper":
         from convworks.nets.initialization import initialize
 
@@ -146,6 +154,8 @@ def _check_options(row: Row, options: Mapping[str, object]) -> None:
                 raise InputError(
                     f"{row.name}'s {option} takes {article} {kind.__name__}, not {value!r}."
                 )
+            if value < 0:
+                raise InputError(f"{row.name}'s {option} must be 0 or more, not {value!r}.")
 
 
 def spec_of(model: "nn.Module") -> ModelSpec | None:

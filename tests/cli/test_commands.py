@@ -212,6 +212,11 @@ BAD: dict[str, tuple[list[str], int, str]] = {
         2,
         "--batch-size must be at least",
     ),
+    "bench picture": (
+        ["bench", "lenet", "--figure", "no/such/folder/a.svg"],
+        1,
+        "There is no folder no/such/folder",
+    ),
     "bench too small": (["bench", "vgg11", "--input", "3x8x8"], 1, "vgg11 cannot take 8×8"),
     "no such models": (["models", "xyz*"], 1, "no network like 'xyz"),
 }
@@ -421,6 +426,7 @@ def test_compare_and_bench_print_what_they_find() -> None:
     figures = json.loads(convworks("bench", "lenet", *options).stdout)
     assert figures["training"]["median"] > 0
     assert figures["training_memory"]["predicted"] > 0
+    assert 0 < figures["training_roofline"]["peak_share"] < 1
 
 
 def test_version() -> None:

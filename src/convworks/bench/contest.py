@@ -9,7 +9,7 @@ from torch import nn
 from convworks.measure.summary import summarize
 from convworks.nets.registry import create_model
 from convworks.train.config import TrainConfig
-from convworks.train.device import choose_device, choose_precision
+from convworks.train.device import arithmetic, choose_device, choose_precision
 from convworks.train.job import make_optimizer
 from convworks.train.recipes import resolve
 from convworks.train.step import train_step
@@ -59,10 +59,13 @@ class Contestant:
         macs = summarize(self.on_meta(), self.shape, depth=0).totals.macs
         return choose_precision(self.precision_name, self.device, macs)
 
-    def training_step(self) -> Callable[[], None]:
-        """A function that takes one step of training, with the modern recipe's optimizer."""
+    def training_step(self, model: nn.Module | None = None) -> Callable[[], None]:
+        """A function that takes one step of training, with the modern recipe's optimizer.
+
+        `model` is moved to the device; None: a fresh one.
+        """
         device, precision = self.device, self.precision()
-        model = self.model().to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+        model = (model or self.model()).to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
         config = TrainConfig(batch_size=self.batch_size)
         recipe = resolve(config, self.name, 60_000, mirror=False)
         optimizer = make_optimizer(model, recipe)
@@ -70,28 +73,29 @@ class Contestant:
         images, labels = self._batch(device)
 
         def step() -> None:
-            train_step(
-                model,
-                optimizer,
-                scaler,
-                images,
-                labels,
-                precision=precision,
-                label_smoothing=recipe.label_smoothing,
-                auxiliary_weight=getattr(model, "auxiliary_weight", 0.3),
-            )
+            with arithmetic():
+                train_step(
+                    model,
+                    optimizer,
+                    scaler,
+                    images,
+                    labels,
+                    precision=precision,
+                    label_smoothing=recipe.label_smoothing,
+                    auxiliary_weight=getattr(model, "auxiliary_weight", 0.3),
+                )
 
         return step
 
-    def inference_step(self) -> Callable[[], None]:
-        """A function that computes one batch's logits."""
+    def inference_step(self, model: nn.Module | None = None) -> Callable[[], None]:
+        """A function that computes one batch's logits; `model` as in `training_step`."""
         device, precision = self.device, self.precision()
-        model = self.model().to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+        model = (model or self.model()).to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
         images, _ = self._batch(device)
 
         @torch.inference_mode()
         def step() -> None:
-            with torch.autocast(device.type, precision, precision != torch.float32):
+            with arithmetic(), torch.autocast(device.type, precision, precision != torch.float32):
                 model(images)
 
         return step

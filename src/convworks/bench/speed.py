@@ -9,10 +9,12 @@ import torch
 
 from convworks.bench.contest import Contestant
 from convworks.bench.energy import joules
+from convworks.bench.machine import know_machine
 from convworks.bench.memory import measure_memory
+from convworks.bench.roofline import Roofline, measure_roofline
 from convworks.measure.memory import predict_memory
 from convworks.measure.summary import summarize
-from convworks.train.device import environment, precision_name
+from convworks.train.device import environment, precision_name, wait
 
 WARM_UP_SECONDS = 1.0
 WINDOW_SECONDS = 1.0
@@ -65,22 +67,29 @@ class Bench:
     latency_ms: Latency
     training_memory: Footprint
     inference_memory: Footprint
+    training_roofline: Roofline
+    inference_roofline: Roofline
     environment: dict[str, object]
 
     def to_dict(self) -> dict[str, object]:
         """Plain values, for JSON."""
-        return asdict(self)
+        return asdict(self) | {
+            "training_roofline": self.training_roofline.to_dict(),
+            "inference_roofline": self.inference_roofline.to_dict(),
+        }
 
 
-def benchmark(contestant: Contestant, *, repeats: int = 5) -> Bench:
+def benchmark(contestant: Contestant, *, repeats: int = 5, remeasure: bool = False) -> Bench:
     """Measures a network: some ten seconds for the small, some minutes for the large.
 
     Pictures are invented and lie on the device: loading is not part of it. Training takes the
-    modern recipe's optimizer, both take the trainer's precision and layout.
+    modern recipe's optimizer, both take the trainer's precision and layout. The machine's own peaks
+    are measured once and kept, unless `remeasure`.
     """
     single = Contestant(**asdict(contestant) | {"batch_size": 1})
     totals = summarize(contestant.on_meta(), contestant.shape, depth=0).totals
     device, count = contestant.device, contestant.batch_size
+    machine = know_machine(device, remeasure=remeasure)
     return Bench(
         model=contestant.name,
         input=contestant.shape,
@@ -95,6 +104,8 @@ def benchmark(contestant: Contestant, *, repeats: int = 5) -> Bench:
         latency_ms=_latency(single.inference_step(), device),
         training_memory=_footprint(contestant, training=True),
         inference_memory=_footprint(contestant, training=False),
+        training_roofline=measure_roofline(contestant, machine, training=True, repeats=repeats),
+        inference_roofline=measure_roofline(contestant, machine, training=False, repeats=repeats),
         environment=environment(device),
     )
 
@@ -120,7 +131,7 @@ def _window(
     while steps < least or perf_counter() - started < seconds:
         step()
         steps += 1
-        _wait(device)
+        wait(device)
     return steps, perf_counter() - started
 
 
@@ -130,17 +141,9 @@ def _latency(step: Callable[[], None], device: torch.device) -> Latency:
     for _ in range(LATENCIES):
         started = perf_counter()
         step()
-        _wait(device)
+        wait(device)
         times.append(1e3 * (perf_counter() - started))
     return Latency(median(times), quantiles(times, n=20)[-1])
-
-
-def _wait(device: torch.device) -> None:
-    """Until the device has done what it was given."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    elif device.type == "mps":
-        torch.mps.synchronize()
 
 
 def _footprint(contestant: Contestant, *, training: bool) -> Footprint:

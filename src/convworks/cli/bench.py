@@ -3,7 +3,8 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 from rich.table import Table
@@ -40,6 +41,16 @@ class BenchCommand(Command):
     """Where to compute; auto: a GPU when there is one."""
     precision: Precision = "auto"
     """Of the arithmetic; auto: as `convworks train` chooses it."""
+    layers: Annotated[
+        Literal["training", "use"] | None, tyro.conf.arg(help_behavior_hint="(default: none)")
+    ] = None
+    """Show each layer's work, bound and share of its roof, in training or in use."""
+    figure: Annotated[
+        Path | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="(default: none)")
+    ] = None
+    """Draw the roofline, of training unless --layers use, as SVG, PNG or PDF."""
+    remeasure: bool = False
+    """Measure this machine's own peaks anew; they are kept from the first time on."""
     options: Options = ()
     """Make the network otherwise, as by se=16: its file below convworks/nets says what there is."""
     json: bool = False
@@ -50,6 +61,8 @@ class BenchCommand(Command):
         from convworks.bench.contest import Contestant
         from convworks.bench.speed import benchmark
         from convworks.nets.registry import find
+        from convworks.report import roofline
+        from convworks.report.picture import check_picture
 
         for name in ("batch_size", "repeats"):
             if getattr(self, name) < 1:
@@ -67,11 +80,22 @@ class BenchCommand(Command):
             precision_name=self.precision,
             options=parse_options(self.options),
         )
-        result = benchmark(contestant, repeats=self.repeats)
+        if self.figure is not None:
+            check_picture(self.figure)
+        result = benchmark(contestant, repeats=self.repeats, remeasure=self.remeasure)
+        use = self.layers == "use"
+        shown = result.inference_roofline if use else result.training_roofline
+        if self.figure is not None:
+            roofline.draw_roofline(shown, self.figure)
         if self.json:
             print(json.dumps(result.to_dict(), indent=2))
-        else:
-            show(_table(result))
+            return
+        show(_table(result))
+        if self.layers is not None:
+            show(roofline.table(shown))
+        print(f"In {'use' if use else 'training'}:")
+        for line in roofline.in_words(shown):
+            print(f"  {line}")
 
 
 def _table(result: "Bench") -> Table:
@@ -94,6 +118,9 @@ def _table(result: "Bench") -> Table:
     table.add_row("memory at the peak, predicted", *(show_bytes(p.predicted) for p in prints))
     table.add_row("memory at the peak, measured", *map(_measured, prints))
     table.add_row("with what the C library holds back", *(_bytes(p.resident) for p in prints))
+    roofs = (result.training_roofline, result.inference_roofline)
+    table.add_row("share of the arithmetic peak", *(f"{roof.peak_share:.0%}" for roof in roofs))
+    table.add_row("share of the roofline", *(f"{roof.attained:.0%}" for roof in roofs))
     table.add_row(
         "energy for an image",
         *(f"{r.joules_per_image:.4f} J" if r.joules_per_image else "not told" for r in rates),

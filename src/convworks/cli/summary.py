@@ -76,17 +76,15 @@ class Summary(Command):
 
     def _batches(self, model: "nn.Module", shape: tuple[int, int, int]) -> dict[str, int]:
         """The largest batches for --memory; nothing when it was not given."""
-        import torch
-
         from convworks.measure.memory import largest_batch, predict_memory
+        from convworks.train.device import PRECISIONS
 
         if self.memory is None:
             return {}
         budget = parse_bytes(self.memory)
-        kinds = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
         def need(batch: int, training: bool) -> int:
-            precision = kinds[self.precision]
+            precision = PRECISIONS[self.precision]
             return predict_memory(model, shape, batch, training=training, precision=precision).total
 
         return {

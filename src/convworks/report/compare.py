@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from statistics import mean, stdev
-from typing import TYPE_CHECKING
 
 import torch
 
@@ -17,13 +16,9 @@ from convworks.measure.memory import predict_memory
 from convworks.measure.summary import summarize
 from convworks.measure.units import COSTS, Cost, show_bytes
 from convworks.nets.registry import spec_of
+from convworks.report.picture import check_picture, label_points, save_picture
 from convworks.train.checkpoint import read_settings, read_summary
 from convworks.train.run import build_model
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-    from matplotlib.transforms import Bbox
 
 
 @dataclass(frozen=True)
@@ -197,13 +192,11 @@ def draw_comparison(entries: Sequence[Entry], path: Path, cost: Cost = "macs") -
 
     Raises InputError when fewer than two entries have both, and for another ending.
     """
-    from matplotlib import rc_context
     from matplotlib.figure import Figure
 
     if cost not in COSTS:
         raise InputError(f"The cost is one of {', '.join(COSTS)}, not {cost}.")
-    if path.suffix not in (".svg", ".png", ".pdf"):
-        raise InputError(f"A picture ends with .svg, .png or .pdf, not {path.name}.")
+    check_picture(path)
     known = [one for one in entries if one.accuracy is not None and getattr(one, cost) is not None]
     if len(known) < 2:
         raise InputError(
@@ -236,32 +229,5 @@ def draw_comparison(entries: Sequence[Entry], path: Path, cost: Cost = "macs") -
     axes.grid(alpha=0.3)
     axes.legend(frameon=False, loc="best")
     axes.spines[["top", "right"]].set_visible(False)
-    _label(figure, axes, points)
-    with rc_context({"svg.hashsalt": "convworks"}):
-        figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None, dpi=150)
-
-
-def _label(figure: "Figure", axes: "Axes", points: Mapping[str, tuple[float, float]]) -> None:
-    """Names beside their points, each at the first of some places where it covers nothing."""
-    places = [(6, -12), (-6, 4), (6, 4), (-6, -12), (6, -24), (-6, 16), (6, 16), (-6, -24)]
-    taken: list[Bbox] = []
-    figure.draw_without_rendering()
-    dots = [axes.transData.transform(point) for point in points.values()]
-    for name, point in points.items():
-        for place in places:
-            text = axes.annotate(
-                name,
-                point,
-                place,
-                textcoords="offset points",
-                ha="left" if place[0] > 0 else "right",
-                fontsize="small",
-            )
-            box = text.get_window_extent()
-            inside = axes.bbox.x0 <= box.x0 and box.x1 <= axes.bbox.x1
-            free = inside and not any(box.overlaps(other) for other in taken)
-            if free and not any(box.contains(*dot) for dot in dots):
-                break
-            if place != places[-1]:
-                text.remove()
-        taken.append(box)
+    label_points(figure, axes, points)
+    save_picture(figure, path)

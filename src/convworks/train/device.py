@@ -3,10 +3,12 @@
 import os
 import platform
 import subprocess
+from contextlib import AbstractContextManager
 from importlib.metadata import version
 from pathlib import Path
 
 import torch
+from torch.backends import cudnn
 
 from convworks.errors import InputError
 from convworks.train.config import Precision
@@ -19,6 +21,12 @@ From `benchmarks/precision.py`, 2 cores with AVX512-BF16, batch 128, training im
 against fp32: LeNet at 64 pixels (2.9 M) 1.5×, ResNet-18 at 96 (319 M) 2.0×, DenseNet at 96 (129 M)
 3.4×. LeNet at 28 (0.4 M) gains in bare steps and, loading and bookkeeping included, nothing.
 """
+
+PRECISIONS: dict[Precision, torch.dtype] = {
+    "fp32": torch.float32,
+    "bf16": torch.bfloat16,
+    "fp16": torch.float16,
+}
 
 
 def choose_device(asked: str) -> torch.device:
@@ -37,9 +45,8 @@ def choose_device(asked: str) -> torch.device:
 
 def choose_precision(asked: str, device: torch.device, macs: int) -> torch.dtype:
     """What convolutions are computed in, for a network of `macs` multiply-adds an image."""
-    named = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-    if asked in named:
-        return named[asked]
+    if asked in PRECISIONS:
+        return PRECISIONS[asked]
     if device.type == "cuda":
         major, _ = torch.cuda.get_device_capability(device)
         return torch.bfloat16 if major >= 8 else torch.float16 if major >= 7 else torch.float32
@@ -93,9 +100,20 @@ def _git_commit() -> str | None:
 
 def precision_name(precision: torch.dtype) -> Precision:
     """`fp32`, `bf16` or `fp16`."""
-    names: dict[torch.dtype, Precision] = {
-        torch.float32: "fp32",
-        torch.bfloat16: "bf16",
-        torch.float16: "fp16",
-    }
-    return names[precision]
+    return next(name for name, one in PRECISIONS.items() if one == precision)
+
+
+def arithmetic() -> AbstractContextManager[None]:
+    """Inside it a GPU's convolutions are repeatable, and those in fp32 are not rounded to TF32."""
+    flags: AbstractContextManager[None] = cudnn.flags(
+        enabled=True, deterministic=True, allow_tf32=False
+    )
+    return flags
+
+
+def wait(device: torch.device) -> None:
+    """Until the device has done what it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()

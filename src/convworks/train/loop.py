@@ -17,7 +17,6 @@ from types import FrameType
 
 import torch
 from torch import Tensor, nn
-from torch.backends import cudnn
 
 from convworks.data.augment import random_crop, random_flip
 from convworks.data.loader import Batch
@@ -25,6 +24,7 @@ from convworks.data.splits import Data, MemoryImages
 from convworks.errors import TrainingError
 from convworks.train import checkpoint
 from convworks.train.config import TrainConfig
+from convworks.train.device import arithmetic
 from convworks.train.job import Job, State, best_epoch, open_job, part_loader
 from convworks.train.observer import EpochRecord, Observer, Progress
 from convworks.train.run import Metrics, Run, load, measure
@@ -48,7 +48,7 @@ def fit(
     """
     with ExitStack() as stack:
         stack.enter_context(torch.random.fork_rng(range(torch.cuda.device_count())))
-        stack.enter_context(cudnn.flags(enabled=True, deterministic=True, allow_tf32=False))
+        stack.enter_context(arithmetic())
         job = open_job(model, data, config or TrainConfig(), observers, resume)
         for observer in observers:
             stack.enter_context(observer)

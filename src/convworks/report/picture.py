@@ -1,0 +1,57 @@
+"""What pictures share: files and labels."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from convworks.errors import InputError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.transforms import Bbox
+
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+"""Of Okabe and Ito's palette, apart for every kind of colour vision."""
+
+
+def check_picture(path: Path) -> None:
+    """InputError unless the file's ending is of a picture that can be drawn in a folder."""
+    if path.suffix not in (".svg", ".png", ".pdf"):
+        raise InputError(f"A picture ends with .svg, .png or .pdf, not {path.name}.")
+    if not path.parent.is_dir():
+        raise InputError(f"There is no folder {path.parent} to draw {path.name} in.")
+
+
+def save_picture(figure: "Figure", path: Path) -> None:
+    """Writes it; the same figure gives the same bytes."""
+    from matplotlib import rc_context
+
+    with rc_context({"svg.hashsalt": "convworks"}):
+        figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None, dpi=150)
+
+
+def label_points(figure: "Figure", axes: "Axes", points: Mapping[str, tuple[float, float]]) -> None:
+    """Names beside their points, each at the first of some places where it covers nothing."""
+    places = [(6, -12), (-6, 4), (6, 4), (-6, -12), (6, -24), (-6, 16), (6, 16), (-6, -24)]
+    taken: list[Bbox] = []
+    figure.draw_without_rendering()
+    dots = [axes.transData.transform(point) for point in points.values()]
+    for name, point in points.items():
+        for place in places:
+            text = axes.annotate(
+                name,
+                point,
+                place,
+                textcoords="offset points",
+                ha="left" if place[0] > 0 else "right",
+                fontsize="small",
+            )
+            box = text.get_window_extent()
+            inside = axes.bbox.x0 <= box.x0 and box.x1 <= axes.bbox.x1
+            free = inside and not any(box.overlaps(other) for other in taken)
+            if free and not any(box.contains(*dot) for dot in dots):
+                break
+            if place != places[-1]:
+                text.remove()
+        taken.append(box)

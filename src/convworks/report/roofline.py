@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from convworks.bench.roofline import LayerTime, Roofline, by_kind
+from convworks.bench.roofline import UPDATE, LayerTime, Roofline, by_kind
 from convworks.report.picture import COLOURS, label_points, save_picture
 
 if TYPE_CHECKING:
@@ -91,8 +91,9 @@ def table(roofline: Roofline) -> Table:
 def draw_roofline(roofline: Roofline, path: Path) -> None:
     """The layers as points under the roofs, both axes logarithmic, sized by their time.
 
-    Layers without products stand at one operation for each number that they read. The file's ending
-    says SVG, PNG or PDF; `check_picture` tells beforehand whether it can be drawn.
+    Layers without products stand at one operation for each number that they read; what takes less
+    than a ten thousandth of the time is left out. The file's ending says SVG, PNG or PDF;
+    `check_picture` tells beforehand whether it can be drawn.
     """
     from matplotlib.figure import Figure
 
@@ -102,7 +103,7 @@ def draw_roofline(roofline: Roofline, path: Path) -> None:
     points = {
         one.name: (one.intensity, (one.flops + one.others) / one.seconds / 1e9)
         for one in roofline.layers
-        if one.flops + one.others
+        if one.flops + one.others and one.name != UPDATE and one.seconds > whole / 1e4
     }
     kinds = [one.name for one in by_kind(roofline)]
     groups: dict[str, list[LayerTime]] = defaultdict(list)

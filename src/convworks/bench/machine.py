@@ -1,6 +1,7 @@
 """What this machine can do at most: arithmetic in each precision, and moving numbers."""
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -9,7 +10,6 @@ from typing import Any
 
 import torch
 
-from convworks.data.sources import data_root
 from convworks.train.checkpoint import write_whole
 from convworks.train.device import PRECISIONS, arithmetic, environment, wait
 
@@ -41,10 +41,11 @@ def know_machine(
 ) -> Machine:
     """The machine's peaks: measured once in some ten seconds, then kept in `machine.json`.
 
-    The file lies in the data root ($CONVWORKS_DATA, else ~/.cache/convworks); where that cannot be
-    written, they are measured each time.
+    The file lies in `root`, else below $XDG_CACHE_HOME or ~/.cache; where that cannot be written,
+    they are measured each time.
     """
-    path = data_root(root) / FILE
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+    path = (root or cache / "convworks") / FILE
     identity = _identity(device)
     kept = _read(path)
     if not remeasure:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         load,
         load_data,
         predict_memory,
+        reproduce,
         resume,
         summarize,
     )
@@ -45,6 +46,7 @@ __all__ = [
     "load",
     "load_data",
     "predict_memory",
+    "reproduce",
     "resume",
     "summarize",
 ]

@@ -1,24 +1,26 @@
 """What `import convworks as cw` offers: the rooms' functions, and training put together."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import nn
 
+from convworks.bench.claims import CLAIMS, SECTIONS, TRAINED
+from convworks.bench.claims.claim import Judged, judge, judge_trained
 from convworks.bench.contest import Contestant
 from convworks.bench.speed import Bench, benchmark
 from convworks.data.sources import SOURCES, load_data
 from convworks.data.splits import Data
-from convworks.errors import InputError
+from convworks.errors import InputError, unknown
 from convworks.measure.memory import Memory, predict_memory
 from convworks.measure.summary import summarize
 from convworks.nets.registry import create_model, find, list_models
 from convworks.report.console import ConsoleProgress
 from convworks.report.curves import CurvesFile, LivePlot, in_notebook
 from convworks.train import loop
-from convworks.train.checkpoint import CONFIG, read_settings
+from convworks.train.checkpoint import CONFIG, SUMMARY, read_settings
 from convworks.train.config import TrainConfig
 from convworks.train.observer import Observer
 from convworks.train.recipes import BOOK
@@ -38,6 +40,7 @@ __all__ = [
     "load",
     "load_data",
     "predict_memory",
+    "reproduce",
     "resume",
     "summarize",
 ]
@@ -134,6 +137,64 @@ def resume(
     except TypeError as error:
         raise InputError(f"Cannot use {folder / CONFIG}: {error}") from error
     return fit(network, loaded, config, resume=True, progress=progress)
+
+
+def reproduce(
+    sections: Sequence[str] = (),
+    *,
+    quick: bool = False,
+    epochs: int | None = None,
+    runs: str | Path = "runs/reproduce",
+    data_root: str | Path | None = None,
+    progress: bool = True,
+) -> list[Judged]:
+    """The figures that the source documents print, beside ours; see docs/reproduced.md.
+
+    `sections` are names of `bench.claims.SECTIONS`; none are all. Trainings are kept in folders
+    below `runs`: what is complete there is read, what was stopped goes on, and without `quick` what
+    is missing is trained, in hours on two cores. `epochs` shortens trainings that begin now.
+    """
+    for name in sections:
+        if name not in SECTIONS:
+            raise unknown("section", name, SECTIONS, f"There are {', '.join(SECTIONS)}.")
+    chosen = set(sections or SECTIONS)
+    judged = [judge(one) for one in CLAIMS if one.section in chosen]
+    trained: dict[str, Run | None] = {}
+    for one in TRAINED:
+        if one.section in chosen:
+            if one.network not in trained:
+                folder = Path(runs) / one.network
+                trained[one.network] = (
+                    (load(folder) if (folder / SUMMARY).exists() else None)
+                    if quick
+                    else _train_as_printed(one.network, folder, epochs, data_root, progress)
+                )
+            judged.append(judge_trained(one, trained[one.network]))
+    order = {name: place for place, name in enumerate(SECTIONS)}
+    return sorted(judged, key=lambda one: order[one.section])
+
+
+def _train_as_printed(
+    name: str, folder: Path, epochs: int | None, root: str | Path | None, progress: bool
+) -> Run:
+    """The book's training of a network, with the initialization of the documents."""
+    if (folder / SUMMARY).exists():
+        return load(folder)
+    if (folder / CONFIG).exists():
+        return resume(folder, data_root=root, progress=progress)
+    data = load_data("fashion_mnist", image_size=BOOK[name].image_size, root=root)
+    network = _seeded(
+        0,
+        lambda: create_model(
+            name,
+            num_classes=10,
+            in_channels=1,
+            image_size=data.image_size,
+            initialization="xavier",
+        ),
+    )
+    config = TrainConfig(recipe="book", epochs=epochs, out=folder)
+    return fit(network, data, config, progress=progress)
 
 
 def _seeded(seed: int, make: Callable[[], nn.Module]) -> nn.Module:

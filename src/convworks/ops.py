@@ -6,6 +6,7 @@ channels × height × width.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import product
 
 import torch
@@ -76,21 +77,105 @@ def pointwise(image: Tensor, weights: Tensor) -> Tensor:
     return (weights @ image.reshape(channels, height * width)).reshape(-1, height, width)
 
 
+def as_product(image: Tensor, kernels: Tensor, padding: Pair = 0, stride: Pair = 1) -> Tensor:
+    """`convolve` as one product of matrices: every window a column, every kernel a row."""
+    padded, (down, right) = pad(image, padding), _pair(stride)
+    height, width = kernels.shape[2:]
+    rows, columns = _windows(padded, (height, width), (down, right))
+    windows = [
+        padded[:, y * down : y * down + height, x * right : x * right + width].reshape(-1)
+        for y, x in product(range(rows), range(columns))
+    ]
+    products = kernels.reshape(len(kernels), -1) @ torch.stack(windows, dim=1)
+    return products.reshape(-1, rows, columns)
+
+
+def by_fourier(image: Tensor, kernels: Tensor) -> Tensor:
+    """`convolve` without padding or stride, by the convolution theorem.
+
+    Cross-correlation is a product of the image's transform with the kernel's conjugated one; the
+    rows and columns that wrap around the edge are cut off.
+    """
+    height, width = image.shape[1:]
+    spectrum = torch.fft.rfft2(image)
+    filters = torch.fft.rfft2(kernels, s=(height, width)).conj()
+    full: Tensor = torch.fft.irfft2((spectrum * filters).sum(1), s=(height, width))
+    rows = output_size(height, kernels.shape[2])
+    return full[:, :rows, : output_size(width, kernels.shape[3])]
+
+
+def stretch(image: Tensor, factor: int) -> Tensor:
+    """Zeros between the pixels: a stride of 1 behind it is a stride of 1/`factor`.
+
+    What a transposed convolution begins with; the side n becomes (n − 1)·factor + 1.
+    """
+    channels, height, width = image.shape
+    result = torch.zeros(channels, (height - 1) * factor + 1, (width - 1) * factor + 1)
+    result[:, ::factor, ::factor] = image
+    return result
+
+
+def spectrogram(signal: Tensor, window: int, hop: int) -> Tensor:
+    """A sound as a picture: 1×(window/2 + 1)×times, the size of each frequency in each window.
+
+    Networks for images then take it as it is. Windows are Hann's.
+    """
+    frames = signal.unfold(0, window, hop) * torch.hann_window(window)
+    sizes: Tensor = torch.fft.rfft(frames).abs()
+    return sizes.T[None]
+
+
+BOX = torch.full((3, 3), 1 / 9)
+"""The mean of nine pixels: a blur."""
+SOBEL = torch.tensor([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]])
+"""The slope from left to right; its transpose gives that from top to bottom."""
+CIRCLE = ((-3, 0), (-3, 1), (-2, 2), (-1, 3), (0, 3), (1, 3), (2, 2), (3, 1))
+"""Half of the sixteen pixels around a corner of `fast_corners`, rows and columns."""
+
+
+def fast_corners(image: Tensor, threshold: float = 0.2, arc: int = 9) -> Tensor:
+    """Where H×W pixels are corners, as booleans (Rosten and Drummond 2006, "FAST").
+
+    A corner is a pixel with `arc` neighbours in a row, of the sixteen on a circle of radius 3,
+    that are all brighter or all darker than itself by `threshold`. Not a convolution: a
+    comparison follows each difference. Within 3 pixels of the edge nothing is a corner.
+    """
+    circle = [*CIRCLE, *((-y, -x) for y, x in CIRCLE)]
+    result = torch.zeros(image.shape, dtype=torch.bool)
+    inner = image[3:-3, 3:-3]
+    height, width = inner.shape
+    around = torch.stack(
+        [image[3 + y : 3 + y + height, 3 + x : 3 + x + width] - inner for y, x in circle]
+    )
+    for beyond in (around > threshold, around < -threshold):
+        twice = torch.cat([beyond, beyond[: arc - 1]])
+        result[3:-3, 3:-3] |= twice.unfold(0, arc, 1).all(-1).any(0)
+    return result
+
+
 def pool2d(
     image: Tensor,
     window: Pair,
     stride: Pair | None = None,
     padding: Pair = 0,
-    kind: str = "max",
+    kind: str | float = "max",
 ) -> Tensor:
-    """The maximum or the average of every window, each channel by itself.
+    """The `max`, the `average` or another summary of every window, each channel by itself.
 
-    The stride is the window's size unless given. Padding counts as zeros in averages, and never
+    A number p gives Lp pooling, the p-th root of the sum of p-th powers; `stochastic` one of the
+    numbers, each with a probability in proportion to it (Zeiler and Fergus 2013; they must not be
+    negative). The stride is the window's size unless given. Padding counts as zeros, and never
     wins a maximum.
     """
-    operators: dict[str, Callable[[Tensor], Tensor]] = {"max": torch.max, "average": torch.mean}
+    operators: dict[str, Callable[[Tensor], Tensor]] = {
+        "max": torch.max,
+        "average": torch.mean,
+        "stochastic": _draw,
+    }
+    if not isinstance(kind, str):
+        operators[kind := str(kind)] = partial(_norm, p=float(kind))
     if kind not in operators:
-        raise InputError(f"Pooling is max or average, not {kind}.")
+        raise InputError(f"Pooling is max, average, stochastic or a number p, not {kind}.")
     height, width = _pair(window)
     down, right = _pair(window if stride is None else stride)
     padded = pad(image, padding, value=-torch.inf if kind == "max" else 0.0)
@@ -100,6 +185,17 @@ def pool2d(
         top, left = y * down, x * right
         result[c, y, x] = operators[kind](padded[c, top : top + height, left : left + width])
     return result
+
+
+def _norm(window: Tensor, p: float) -> Tensor:
+    return window.abs().pow(p).sum().pow(1 / p)
+
+
+def _draw(window: Tensor) -> Tensor:
+    numbers = window.flatten()
+    if not numbers.any():
+        return torch.zeros(())
+    return numbers[torch.multinomial(numbers, 1)[0]]
 
 
 def _windows(image: Tensor, window: Sequence[int], stride: tuple[int, int]) -> tuple[int, int]:

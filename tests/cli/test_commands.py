@@ -212,6 +212,9 @@ BAD: dict[str, tuple[list[str], int, str]] = {
         2,
         "--batch-size must be at least",
     ),
+    "reproduce section": (["reproduce", "resnt"], 1, "did you mean 'resnet'"),
+    "reproduce epochs": (["reproduce", "--epochs", "0"], 2, "--epochs must be at least 1"),
+    "reproduce page": (["reproduce", "--quick", "--out", "no/a.md"], 1, "There is no folder no"),
     "bench picture": (
         ["bench", "lenet", "--figure", "no/such/folder/a.svg"],
         1,
@@ -331,7 +334,7 @@ def test_help_is_quick_and_says_what_is_needed() -> None:
         assert done.returncode == 0
     # The bound on a shared machine is for the fastest of five; benchmarks measure the rest.
     assert min(times) < 0.3
-    for command in ("train", "models", "summary", "compare", "bench"):
+    for command in ("train", "models", "summary", "compare", "bench", "reproduce"):
         assert command in done.stdout
         text = convworks(command, "--help").stdout
         assert f"convworks {command}" in text.split("usage")[1]
@@ -427,6 +430,16 @@ def test_compare_and_bench_print_what_they_find() -> None:
     assert figures["training"]["median"] > 0
     assert figures["training_memory"]["predicted"] > 0
     assert 0 < figures["training_roofline"]["peak_share"] < 1
+
+
+def test_reproduce_writes_its_page(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    shown = convworks("reproduce", "alexnet", "resnext", "--quick", "--out", str(page)).stdout
+    assert "172 MB" in shown
+    assert "document wrong" in shown
+    assert "printed nearly 1 GB; 172 MB" in page.read_text()
+    assert json.loads(convworks("reproduce", "nin", "--quick", "--json").stdout)["figures"]
+    assert "alexnet: 6 figures, 4 trained" in convworks("reproduce", "--list").stdout
 
 
 def test_version() -> None:

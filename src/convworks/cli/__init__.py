@@ -10,6 +10,7 @@ from convworks.cli.bench import BenchCommand
 from convworks.cli.command import PARSING, Command
 from convworks.cli.compare import Compare
 from convworks.cli.models import Models
+from convworks.cli.reproduce import Reproduce
 from convworks.cli.summary import Summary
 from convworks.cli.train import Train
 from convworks.errors import ConvworksError, UsageError
@@ -20,6 +21,7 @@ COMMANDS: dict[str, Callable[..., Command]] = {
     "summary": Summary,
     "compare": Compare,
     "bench": BenchCommand,
+    "reproduce": Reproduce,
 }
 
 DESCRIPTION = """Convolutional image classifiers: build, train, measure.

@@ -1,0 +1,502 @@
+"""The documents' figures of networks: shapes, parameters, costs, and where the documents err."""
+
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from convworks import ops
+from convworks.bench.claims.claim import Claim, Value
+from convworks.bench.claims.operators import row
+from convworks.measure.memory import predict_memory
+from convworks.measure.summary import Totals, summarize
+from convworks.measure.units import show_bytes
+from convworks.nets.densenet import dense_block, transition
+from convworks.nets.googlenet import STAGES, inception, out_channels
+from convworks.nets.registry import create_model
+from convworks.nets.residual import Block
+from convworks.nets.zoo import ZOO
+
+SHAPES: dict[tuple[str, int], tuple[str, dict[str, str]]] = {
+    ("lenet", 28): (
+        "S3 7.6",
+        {
+            "features.conv1": "6×28×28",
+            "features.pool1": "6×14×14",
+            "features.conv2": "16×10×10",
+            "features.pool2": "16×5×5",
+            "features.flatten": "400",
+            "head.fc1": "120",
+            "head.fc2": "84",
+            "head.fc3": "10",
+        },
+    ),
+    ("alexnet", 224): (
+        "S0 7.1",
+        {
+            "features.stem.conv": "96×54×54",
+            "features.stem.pool": "96×26×26",
+            "features.conv2": "256×26×26",
+            "features.pool2": "256×12×12",
+            "features.conv3": "384×12×12",
+            "features.conv4": "384×12×12",
+            "features.conv5": "256×12×12",
+            "features.pool5": "256×5×5",
+            "head.fc1": "4096",
+            "head.fc2": "4096",
+            "head.fc3": "10",
+        },
+    ),
+    ("vgg11", 224): (
+        "S0 7.2",
+        {
+            "features.block1": "64×112×112",
+            "features.block2": "128×56×56",
+            "features.block3": "256×28×28",
+            "features.block4": "512×14×14",
+            "features.block5": "512×7×7",
+            "head.flatten": "25088",
+            "head.fc1": "4096",
+            "head.fc2": "4096",
+            "head.fc3": "10",
+        },
+    ),
+    ("nin", 224): (
+        "S0 7.3",
+        {
+            "block1": "96×54×54",
+            "pool1": "96×26×26",
+            "block2": "256×26×26",
+            "pool2": "256×12×12",
+            "block3": "384×12×12",
+            "pool3": "384×5×5",
+            "block4": "10×5×5",
+            "average": "10×1×1",
+            "flatten": "10",
+        },
+    ),
+    ("googlenet", 96): (
+        "S0 7.4",
+        {
+            "stage1": "64×24×24",
+            "stage2": "192×12×12",
+            "stage3": "480×6×6",
+            "stage4": "832×3×3",
+            "pool.average": "1024×1×1",
+            "fc": "10",
+        },
+    ),
+    ("resnet18", 224): (
+        "S0 7.6",
+        {
+            "stem.conv": "64×112×112",
+            "stem.pool": "64×56×56",
+            "stage1": "64×56×56",
+            "stage2": "128×28×28",
+            "stage3": "256×14×14",
+            "stage4": "512×7×7",
+            "pool.average": "512×1×1",
+            "fc": "10",
+        },
+    ),
+    ("resnet18", 96): (
+        "S0 7.6",
+        {
+            "stem": "64×24×24",
+            "stage1": "64×24×24",
+            "stage2": "128×12×12",
+            "stage3": "256×6×6",
+            "stage4": "512×3×3",
+        },
+    ),
+    ("densenet_book", 96): (
+        "S0 7.7",
+        {
+            "stem": "64×24×24",
+            "block1": "192×24×24",
+            "transition1": "96×12×12",
+            "block2": "224×12×12",
+            "transition2": "112×6×6",
+            "block3": "240×6×6",
+            "transition3": "120×3×3",
+            "block4": "248×3×3",
+            "fc": "10",
+        },
+    ),
+}
+"""What the documents print for each layer or block, of one image with one channel."""
+
+SECTIONS = {
+    "lenet": "lenet",
+    "alexnet": "alexnet",
+    "vgg11": "vgg",
+    "nin": "nin",
+    "googlenet": "googlenet",
+    "resnet18": "resnet",
+    "densenet_book": "densenet",
+}
+FLOPS_FOR_MACS = "it is the number of multiply-adds, each of which is two operations"
+
+
+def _model(name: str, image_size: int, **options: object) -> nn.Module:
+    """On the meta device, for one channel and ten classes."""
+    with torch.device("meta"):
+        return create_model(
+            name, num_classes=10, in_channels=1, image_size=image_size, options=options
+        )
+
+
+def _shapes(name: str, image_size: int, layers: dict[str, str]) -> str:
+    summary = summarize(_model(name, image_size), (1, image_size, image_size), depth=9)
+    found = {row.name: "×".join(map(str, row.output)) for row in summary.rows}
+    return ", ".join(found[layer] for layer in layers)
+
+
+def _totals(name: str, image_size: int = 224) -> Totals:
+    return summarize(_model(name, image_size), (1, image_size, image_size)).totals
+
+
+def _published(name: str) -> Totals:
+    """With three channels and a thousand classes."""
+    spec = ZOO[name]
+    with torch.device("meta"):
+        return summarize(create_model(name), spec.input).totals
+
+
+def _linear_bytes() -> str:
+    model = _model("alexnet", 224)
+    layers = (model.get_submodule("head.fc1"), model.get_submodule("head.fc2"))
+    count = sum(p.numel() for layer in layers for p in layer.parameters())
+    return f"{4 * count / 1e6:.0f} MB"
+
+
+def _stem_side(image_size: int) -> int:
+    return ops.output_size(image_size, 11, stride=4)
+
+
+def _millions(block: Callable[[], nn.Module], field: str) -> Callable[[], Value]:
+    """Of a block on 192 channels at 28×28."""
+
+    def compute() -> Value:
+        number: int = getattr(row(block(), (192, 28, 28)), field)
+        return number / 1e6
+
+    return compute
+
+
+def _output(block: nn.Module, channels: int, side: int) -> str:
+    return "×".join(map(str, block(torch.rand(4, channels, side, side)).shape))
+
+
+def _two_dense_layers() -> nn.Sequential:
+    return dense_block(3, layers=2, growth=10)
+
+
+def _batch_norms_apart() -> str:
+    """Training on three batches, then use; by features and by channels."""
+    torch.manual_seed(0)
+    farthest = 0.0
+    for shape, theirs in (((8, 4), nn.BatchNorm1d(4)), ((8, 4, 5, 6), nn.BatchNorm2d(4))):
+        ours = ops.BatchNorm(4)
+        for step in range(4):
+            ours.train(step < 3)
+            theirs.train(step < 3)
+            images = 3 + 2 * torch.randn(shape)
+            farthest = max(farthest, (ours(images) - theirs(images)).abs().max().item())
+    return "within 1e-05" if farthest <= 1e-5 else f"{farthest:g} apart"
+
+
+def _beginning() -> str:
+    norm = nn.BatchNorm2d(6)
+    gammas, betas = set(norm.weight.tolist()), set(norm.bias.tolist())
+    return f"γ {', '.join(map('{:g}'.format, gammas))}, β {', '.join(map('{:g}'.format, betas))}"
+
+
+def _without_channels() -> str:
+    try:
+        nn.BatchNorm2d()  # type: ignore[call-arg]
+    except TypeError as error:
+        return f"TypeError: {str(error).split('.')[-1]}"
+    return "a layer"
+
+
+def _moving_average() -> str:
+    """The weight of the old value, from one step on a batch whose mean is 1."""
+    norm = nn.BatchNorm1d(1)
+    norm(torch.tensor([[0.0], [2.0]]))
+    assert norm.running_mean is not None
+    return f"ε {norm.eps:g}, {1 - norm.running_mean.item():.1f} of the old value"
+
+
+def _training_memory(recompute: bool) -> str:
+    model = _model("densenet_book", 224, recompute=recompute)
+    return show_bytes(predict_memory(model, (1, 224, 224), 256, optimizer="sgd").total)
+
+
+def _smallest(name: str) -> int:
+    return ZOO[name].smallest
+
+
+IMAGENET = "needs ImageNet"
+CIFAR = "needs CIFAR-10; train plain20 and plain56 on any set to see it"
+BATCHES = "advice, not a measurement: it needs runs with many batch sizes"
+CLAIMS = (
+    *(
+        Claim(
+            SECTIONS[name],
+            source,
+            f"shapes of {name} at {size}×{size}",
+            ", ".join(layers.values()),
+            lambda name=name, size=size, layers=layers: _shapes(name, size, layers),  # type: ignore[misc]
+        )
+        for (name, size), (source, layers) in SHAPES.items()
+    ),
+    Claim(
+        "alexnet",
+        "S0 7.1",
+        "the image's side, for a first map of 54×54",
+        "244 → 54",
+        lambda: f"224 → {_stem_side(224)}, 244 → {_stem_side(244)}",
+        reason="244 is written once where 224 is meant: (244 − 11 + 4) / 4 gives 59, not 54",
+        wrong=True,
+    ),
+    Claim(
+        "alexnet",
+        "S0 7.1",
+        "parameters of the two large Linear layers",
+        "nearly 1 GB",
+        _linear_bytes,
+        reason="26.2 M and 16.8 M numbers of four bytes",
+        wrong=True,
+    ),
+    Claim(
+        "alexnet",
+        "S0 7.1",
+        "of the first, in millions",
+        26.2,
+        lambda: (
+            (_model("alexnet", 224).get_submodule("head.fc1.weight".rpartition(".")[0]))
+            .get_parameter("weight")
+            .numel()
+            / 1e6
+        ),
+        tolerance=0.002,
+    ),
+    Claim(
+        "alexnet",
+        "S0 7.1",
+        "of the second, in millions",
+        16.8,
+        lambda: _model("alexnet", 224).get_parameter("head.fc2.weight").numel() / 1e6,
+        tolerance=0.002,
+    ),
+    Claim(
+        "vgg",
+        "S3 8.2",
+        "parameters of VGG-11, ten classes, one channel",
+        None,
+        lambda: _totals("vgg11").parameters,
+        reason="128.8 M; with a thousand classes and colours 132.9 M",
+    ),
+    Claim(
+        "vgg",
+        "S0 7.2",
+        "its multiply-adds over AlexNet's",
+        None,
+        lambda: _totals("vgg11").macs / _totals("alexnet").macs,
+        reason="at 224×224; docs/roofline.md and docs/memory.md have time and memory",
+    ),
+    Claim(
+        "vgg",
+        "S0 7.2",
+        "multiply-adds at 224 over those at 96",
+        None,
+        lambda: _totals("vgg11").macs / _totals("vgg11", 96).macs,
+        reason="nearly (224 / 96)² = 5.4: the Linear layers' are few",
+    ),
+    *(
+        Claim(
+            "nin",
+            "S0 7.3",
+            f"{what} of NiN over AlexNet's",
+            None,
+            lambda field=field: (
+                getattr(_totals("nin"), field)  # type: ignore[misc]
+                / getattr(_totals("alexnet"), field)
+            ),
+        )
+        for field, what in (("parameters", "parameters"), ("macs", "multiply-adds"))
+    ),
+    Claim(
+        "googlenet",
+        "S0 7.4",
+        "channels of the nine Inception blocks",
+        [[256, 480], [512, 512, 512, 528, 832], [832, 1024]],
+        lambda: [[out_channels(paths) for paths in stage] for stage in STAGES],
+    ),
+    *(
+        Claim(
+            "googlenet",
+            "S4",
+            f"192 → 256 channels at 28×28: {what}, {unit}",
+            printed,
+            _millions(block, field),
+            tolerance=0.03 if printed < 1 else 0.01,
+        )
+        for what, block, parameters, macs in (
+            ("Inception block", lambda: inception(192, STAGES[0][0]), 0.16, 128),
+            ("3×3", lambda: nn.Conv2d(192, 256, 3, padding=1), 0.44, 346),
+            ("5×5", lambda: nn.Conv2d(192, 256, 5, padding=2), 1.22, 963),
+        )
+        for field, unit, printed in (
+            ("parameters", "M parameters", parameters),
+            ("macs", "M multiply-adds", macs),
+        )
+    ),
+    Claim(
+        "googlenet",
+        "S4",
+        "the Inception block's FLOPs, millions",
+        128,
+        lambda: 2 * row(inception(192, STAGES[0][0]), (192, 28, 28)).macs / 1e6,
+        tolerance=0.01,
+        reason=FLOPS_FOR_MACS,
+        wrong=True,
+    ),
+    *(
+        Claim(
+            "googlenet",
+            "S0 7.4",
+            f"GoogLeNet's parameters over {title}'s",
+            None,
+            lambda name=name: _totals("googlenet").parameters / _totals(name).parameters,  # type: ignore[misc]
+        )
+        for name, title in (("alexnet", "AlexNet"), ("vgg11", "VGG-11"), ("nin", "NiN"))
+    ),
+    *(
+        Claim(
+            SECTIONS[name],
+            "S0 7.4",
+            f"smallest image that {name} takes",
+            None,
+            lambda name=name: _smallest(name),  # type: ignore[misc]
+            reason="with the paper's stem; a test finds it for every network",
+        )
+        for name in SECTIONS
+    ),
+    Claim(
+        "batch-norm",
+        "S0 7.5",
+        "the written-out layer and PyTorch's",
+        "within 1e-05",
+        _batch_norms_apart,
+    ),
+    Claim(
+        "batch-norm",
+        "S0 7.5",
+        "ε and the moving averages' momentum",
+        "ε 1e-05, 0.9 of the old value",
+        _moving_average,
+    ),
+    Claim(
+        "batch-norm",
+        "S0 7.5",
+        "what γ and β begin with, by the comment",
+        "γ 0, β 1",
+        _beginning,
+        reason="a comment swaps them",
+        wrong=True,
+    ),
+    Claim("batch-norm", "S0 7.5", "best batch sizes", "50 … 100", None, reason=BATCHES),
+    Claim("batch-norm", "S4", "best batch sizes", "64 … 256", None, reason=BATCHES),
+    Claim(
+        "resnet",
+        "S3 8.6",
+        "a batch norm layer made without its channel count",
+        "a layer",
+        _without_channels,
+        reason="the count is required; nn.LazyBatchNorm2d finds it by itself",
+        wrong=True,
+    ),
+    Claim(
+        "resnet",
+        "S0 7.6",
+        "a block on 4×3×6×6",
+        "4×3×6×6",
+        lambda: _output(Block(3, 3), 3, 6),
+    ),
+    Claim(
+        "resnet",
+        "S0 7.6",
+        "with 6 channels and stride 2",
+        "4×6×3×3",
+        lambda: _output(Block(3, 6, stride=2), 3, 6),
+    ),
+    Claim("resnet", "S1", "CIFAR-10 error, plain-56 to plain-20", "higher", None, reason=CIFAR),
+    Claim(
+        "resnet",
+        "S1",
+        "ImageNet error of plain-18, plain-34, ResNet-18, ResNet-34, %",
+        [27.94, 28.54, 27.88, 25.03],
+        None,
+        reason=IMAGENET,
+    ),
+    *(
+        Claim(
+            "resnext",
+            "S4",
+            f"{title}: {unit}",
+            printed,
+            lambda name=name, field=field, size=size: getattr(_published(name), field) / size,  # type: ignore[misc]
+            tolerance=0.01,
+        )
+        for name, title, parameters, macs in (
+            ("resnet50", "ResNet-50", 25.5, 4.1),
+            ("resnext50_32x4d", "ResNeXt-50 32×4d", 25.0, 4.2),
+        )
+        for field, unit, size, printed in (
+            ("parameters", "M parameters", 1e6, parameters),
+            ("macs", "G multiply-adds", 1e9, macs),
+        )
+    ),
+    Claim(
+        "resnext",
+        "S4",
+        "ResNet-50's FLOPs, 10⁹",
+        4.1,
+        lambda: 2 * _published("resnet50").macs / 1e9,
+        tolerance=0.01,
+        reason=FLOPS_FOR_MACS,
+        wrong=True,
+    ),
+    Claim(
+        "densenet",
+        "S0 7.7",
+        "a block of two layers, growth 10, on 4×3×8×8",
+        "4×23×8×8",
+        lambda: _output(_two_dense_layers(), 3, 8),
+    ),
+    Claim(
+        "densenet",
+        "S0 7.7",
+        "a transition to 10 channels behind it",
+        "4×10×4×4",
+        lambda: _output(nn.Sequential(_two_dense_layers(), transition(23, 10)), 3, 8),
+    ),
+    Claim(
+        "densenet",
+        "S0 7.7",
+        "memory of a training step at 224×224, batch 256",
+        None,
+        lambda: _training_memory(recompute=False),
+        reason="predicted, fp32, plain SGD",
+    ),
+    Claim(
+        "densenet",
+        "S0 7.7",
+        "the same, norms and joins computed again in backward",
+        None,
+        lambda: _training_memory(recompute=True),
+        reason="--set recompute=true",
+    ),
+)

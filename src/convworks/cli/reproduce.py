@@ -1,0 +1,83 @@
+"""`convworks reproduce`."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from convworks.cli.command import Command, show
+from convworks.errors import ConvworksError, InputError, UsageError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reproduce(Command):
+    """Compute what the source documents print, beside it: convworks reproduce alexnet --quick."""
+
+    sections: Annotated[
+        tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="SECTION…")
+    ] = ()
+    """Sections such as alexnet; none: all of them."""
+    list: bool = False
+    """Only name the sections, and how many figures each has."""
+    quick: bool = False
+    """Train nothing: seconds in place of hours. Trainings that are already there count."""
+    epochs: Annotated[
+        int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: the documents' 10)")
+    ] = None
+    """Shorten the trainings; their figures are then shown and not judged."""
+    runs: Annotated[Path, tyro.conf.arg(metavar="DIR")] = Path("runs/reproduce")
+    """Where trainings are kept: complete ones are read, stopped ones go on."""
+    out: Annotated[
+        Path | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="(default: none)")
+    ] = None
+    """Write the tables as a Markdown page too."""
+    data_root: Annotated[
+        Path | None,
+        tyro.conf.arg(
+            metavar="DIR", help_behavior_hint="(default: $CONVWORKS_DATA, else ~/.cache/convworks)"
+        ),
+    ] = None
+    """Where Fashion-MNIST lies or is downloaded to."""
+    json: bool = False
+    """Print JSON."""
+
+    def run(self, _arguments: Sequence[str], /) -> None:
+        """Computes, prints and writes; fails when a figure differs and nothing explains it."""
+        from convworks import api
+        from convworks.bench.claims import CLAIMS, SECTIONS, TRAINED
+        from convworks.report import reproduce
+        from convworks.train.device import choose_device, environment
+
+        if self.list:
+            for name in SECTIONS:
+                computed = sum(one.section == name for one in CLAIMS)
+                trained = sum(one.section == name for one in TRAINED)
+                print(f"{name}: {computed} figures" + (f", {trained} trained" * bool(trained)))
+            return
+        if self.epochs is not None and self.epochs < 1:
+            raise UsageError(f"--epochs must be at least 1, not {self.epochs}.")
+        if self.out is not None and not self.out.parent.is_dir():
+            raise InputError(f"There is no folder {self.out.parent} to write {self.out.name} in.")
+        judged = api.reproduce(
+            self.sections,
+            quick=self.quick,
+            epochs=self.epochs,
+            runs=self.runs,
+            data_root=self.data_root,
+        )
+        place = environment(choose_device("auto"))
+        if self.out is not None:
+            self.out.write_text(reproduce.as_page(judged, place), encoding="utf-8")
+        if self.json:
+            found = {"environment": place, "figures": [asdict(one) for one in judged]}
+            print(json.dumps(found, indent=2, ensure_ascii=False))
+        else:
+            for table in reproduce.tables(judged):
+                show(table)
+            print(f"{len(judged)} figures: {reproduce.tally(judged)}")
+        unexplained = [one.what for one in judged if one.verdict == "differs"]
+        if unexplained:
+            raise ConvworksError(f"Not explained: {'; '.join(unexplained)}.")

@@ -167,9 +167,7 @@ def test_what_does_not_fit() -> None:
         convolve(torch.zeros(2, 4, 4), torch.zeros(1, 3, 2, 2))
     with pytest.raises(InputError, match="A 5×5 kernel does not fit a 4×4 image"):
         convolve(torch.zeros(1, 4, 4), torch.zeros(1, 1, 5, 5))
-    with pytest.raises(
-        InputError, match="Pooling is max, .* or a number p, not min"
-    ):
+    with pytest.raises(InputError, match="Pooling is max, .* or a number p, not min"):
         pool2d(torch.zeros(1, 4, 4), 2, kind="min")
 
 

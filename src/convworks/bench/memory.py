@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import torch
 
 from convworks.bench.contest import Contestant
 from convworks.errors import ConvworksError
+from convworks.train.device import memory_kept
 
 STEPS = 3
 RETURNING = {"MALLOC_MMAP_THRESHOLD_": str(128 * 1024)}
@@ -22,9 +24,9 @@ def measure_memory(contestant: Contestant, *, training: bool, returning: bool = 
     """Bytes that the network, its optimizer and a few steps add to a process's peak.
 
     On a GPU what PyTorch's allocator handed out. On a CPU, with `returning`, freed memory goes back
-    to the system at once, so that the peak is what the steps need; without, the C library keeps
-    freed pieces for later, as in any process, and the peak is what the system sees. None where the
-    system does not tell. Raises ConvworksError when the process dies, as for lack of memory.
+    to the system at once, so that the peak is what the steps need; without, freed pieces stay with
+    the process, as in training, and the peak is what the system sees. None where the system does
+    not tell. Raises ConvworksError when the process dies, as for lack of memory.
     """
     words = json.dumps([asdict(contestant), training, returning])
     done = subprocess.run(  # noqa: S603
@@ -56,7 +58,8 @@ def _child(words: str) -> int:
     except OSError:
         return 0
     before = _status("VmRSS")
-    _steps(contestant, training)
+    with nullcontext() if returning else memory_kept(contestant.device):
+        _steps(contestant, training)
     return _status("VmHWM") - before
 
 

@@ -24,7 +24,7 @@ from convworks.bench.contest import Contestant
 from convworks.bench.machine import Machine
 from convworks.measure.summary import summarize
 from convworks.measure.trace import Kernels
-from convworks.train.device import PRECISIONS, precision_name, wait
+from convworks.train.device import PRECISIONS, memory_kept, precision_name, wait
 
 UPDATE = "loss and update"
 """What is computed outside the network."""
@@ -148,10 +148,10 @@ def measure_roofline(
     """
     model = contestant.model()
     step = contestant.training_step(model) if training else contestant.inference_step(model)
-    for _ in range(WARM_UP_STEPS):
-        step()
     rounds = []
-    with _named(model) as stack:
+    with memory_kept(contestant.device), _named(model) as stack:
+        for _ in range(WARM_UP_STEPS):
+            step()
         for _ in range(repeats):
             with _Clock(contestant.device, stack) as clock:
                 step()

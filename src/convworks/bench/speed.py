@@ -14,7 +14,7 @@ from convworks.bench.memory import measure_memory
 from convworks.bench.roofline import Roofline, measure_roofline
 from convworks.measure.memory import predict_memory
 from convworks.measure.summary import summarize
-from convworks.train.device import environment, precision_name, wait
+from convworks.train.device import environment, memory_kept, precision_name, wait
 
 WARM_UP_SECONDS = 1.0
 WINDOW_SECONDS = 1.0
@@ -111,14 +111,15 @@ def benchmark(contestant: Contestant, *, repeats: int = 5, remeasure: bool = Fal
 
 
 def _rate(step: Callable[[], None], images: int, device: torch.device, repeats: int) -> Rate:
-    _window(step, device, WARM_UP_SECONDS, least=2)
     rates = []
-    spent, used = 0, joules(device)
-    for _ in range(repeats):
-        steps, seconds = _window(step, device, WINDOW_SECONDS)
-        rates.append(steps * images / seconds)
-        spent += steps * images
-    now = joules(device)
+    with memory_kept(device):
+        _window(step, device, WARM_UP_SECONDS, least=2)
+        spent, used = 0, joules(device)
+        for _ in range(repeats):
+            steps, seconds = _window(step, device, WINDOW_SECONDS)
+            rates.append(steps * images / seconds)
+            spent += steps * images
+        now = joules(device)
     cost = (now - used) / spent if now is not None and used is not None else None
     return Rate(median(rates), min(rates), max(rates), cost)
 
@@ -136,13 +137,14 @@ def _window(
 
 
 def _latency(step: Callable[[], None], device: torch.device) -> Latency:
-    _window(step, device, WARM_UP_SECONDS, least=5)
     times = []
-    for _ in range(LATENCIES):
-        started = perf_counter()
-        step()
-        wait(device)
-        times.append(1e3 * (perf_counter() - started))
+    with memory_kept(device):
+        _window(step, device, WARM_UP_SECONDS, least=5)
+        for _ in range(LATENCIES):
+            started = perf_counter()
+            step()
+            wait(device)
+            times.append(1e3 * (perf_counter() - started))
     return Latency(median(times), quantiles(times, n=20)[-1])
 
 

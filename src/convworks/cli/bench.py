@@ -117,7 +117,7 @@ def _table(result: "Bench") -> Table:
     prints = (result.training_memory, result.inference_memory)
     table.add_row("memory at the peak, predicted", *(show_bytes(p.predicted) for p in prints))
     table.add_row("memory at the peak, measured", *map(_measured, prints))
-    table.add_row("with what the C library holds back", *(_bytes(p.resident) for p in prints))
+    table.add_row("with what is kept for the next step", *(_bytes(p.resident) for p in prints))
     roofs = (result.training_roofline, result.inference_roofline)
     table.add_row("share of the arithmetic peak", *(f"{roof.peak_share:.0%}" for roof in roofs))
     table.add_row("share of the roofline", *(f"{roof.attained:.0%}" for roof in roofs))

@@ -24,7 +24,7 @@ from convworks.data.splits import Data, MemoryImages
 from convworks.errors import TrainingError
 from convworks.train import checkpoint
 from convworks.train.config import TrainConfig
-from convworks.train.device import arithmetic
+from convworks.train.device import arithmetic, memory_kept
 from convworks.train.job import Job, State, best_epoch, open_job, part_loader
 from convworks.train.observer import EpochRecord, Observer, Progress
 from convworks.train.run import Metrics, Run, load, measure
@@ -50,6 +50,7 @@ def fit(
         stack.enter_context(torch.random.fork_rng(range(torch.cuda.device_count())))
         stack.enter_context(arithmetic())
         job = open_job(model, data, config or TrainConfig(), observers, resume)
+        stack.enter_context(memory_kept(job.device))
         for observer in observers:
             stack.enter_context(observer)
         if checkpoint.read_summary(job.path) is None:

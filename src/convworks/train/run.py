@@ -18,7 +18,7 @@ from convworks.errors import InputError, unknown
 from convworks.nets.registry import create_model
 from convworks.train import checkpoint
 from convworks.train.config import TrainConfig
-from convworks.train.device import choose_device
+from convworks.train.device import choose_device, memory_kept
 from convworks.train.observer import EpochRecord, RunSummary
 
 
@@ -148,7 +148,8 @@ def evaluate(
         image_size=run.preparation.image_size,
         device=place,
     )
-    return measure(run.model.to(place), loader, run.preparation, place, torch.float32)
+    with memory_kept(place):
+        return measure(run.model.to(place), loader, run.preparation, place, torch.float32)
 
 
 @torch.inference_mode()

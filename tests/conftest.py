@@ -3,6 +3,9 @@
 import os
 
 os.environ["CUDA_VISIBLE_DEVICES"] = ""  # exactness to the last bit is promised for the CPU
+WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+THREADS = max(1, min(2, (os.cpu_count() or 1) // WORKERS))
+os.environ["OMP_NUM_THREADS"] = str(THREADS)  # of the processes that tests start
 
 from pathlib import Path
 
@@ -11,7 +14,7 @@ import torch
 from PIL import Image
 from sklearn.datasets import load_digits
 
-torch.set_num_threads(min(2, os.cpu_count() or 1))
+torch.set_num_threads(THREADS)
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ FAST = ["--epochs", "2", "--image-size", "16"]
 
 def convworks(*arguments: str, **options: object) -> subprocess.CompletedProcess[str]:
     """Runs the command in the working folder, warnings as errors."""
-    environment = os.environ | {"PYTHONWARNINGS": "error", "OMP_NUM_THREADS": "2"}
+    environment = os.environ | {"PYTHONWARNINGS": "error"}
     return subprocess.run(
         [*COMMAND, *arguments],
         capture_output=True,
@@ -98,7 +98,6 @@ def test_a_signal_saves_and_resume_ends_in_the_same_place(number: signal.Signals
         stderr=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-        env=os.environ | {"OMP_NUM_THREADS": "2"},
     )
     assert process.stderr is not None
     for line in process.stderr:
@@ -149,7 +148,6 @@ def test_a_killed_run_resumes() -> None:
         [*COMMAND, "train", *FAST, "--epochs", "12", "--out", "killed"],
         stderr=subprocess.PIPE,
         text=True,
-        env=os.environ | {"OMP_NUM_THREADS": "2"},
     )
     assert process.stderr is not None
     for line in process.stderr:

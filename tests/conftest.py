@@ -3,9 +3,8 @@
 import os
 
 os.environ["CUDA_VISIBLE_DEVICES"] = ""  # exactness to the last bit is promised for the CPU
-WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-THREADS = max(1, min(2, (os.cpu_count() or 1) // WORKERS))
-os.environ["OMP_NUM_THREADS"] = str(THREADS)  # of the processes that tests start
+# Those that share the cores, and the processes that tests start, have one thread each.
+os.environ["OMP_NUM_THREADS"] = "1" if "PYTEST_XDIST_WORKER" in os.environ else "2"
 
 from pathlib import Path
 
@@ -14,7 +13,7 @@ import torch
 from PIL import Image
 from sklearn.datasets import load_digits
 
-torch.set_num_threads(THREADS)
+torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from convworks.train.config import TrainConfig
 from convworks.train.device import arithmetic, choose_device, choose_precision
 from convworks.train.job import make_optimizer
 from convworks.train.recipes import resolve
+from convworks.train.small_maps import with_small_maps
 from convworks.train.step import train_step
 
 
@@ -70,12 +71,13 @@ class Contestant:
         recipe = resolve(config, self.name, 60_000, mirror=False)
         optimizer = make_optimizer(model, recipe)
         scaler = torch.amp.GradScaler(device.type, enabled=precision == torch.float16)
+        network = with_small_maps(model, summarize(self.on_meta(), self.shape), device)
         images, labels = self._batch(device)
 
         def step() -> None:
             with arithmetic():
                 train_step(
-                    model,
+                    network,
                     optimizer,
                     scaler,
                     images,

@@ -14,7 +14,7 @@ from convworks.data.augment import Preparation
 from convworks.data.loader import Loader, open_loader
 from convworks.data.splits import Data, Images
 from convworks.errors import InputError, UsageError
-from convworks.measure.summary import summarize
+from convworks.measure.summary import Summary, summarize
 from convworks.nets.registry import spec_of
 from convworks.train import checkpoint
 from convworks.train.config import TrainConfig
@@ -27,6 +27,7 @@ from convworks.train.device import (
 from convworks.train.observer import EpochRecord, History, Observer, Plan, RunSummary
 from convworks.train.recipes import Recipe, resolve
 from convworks.train.run import Metrics
+from convworks.train.small_maps import Network, with_small_maps
 
 MOMENTUM = 0.9
 
@@ -58,8 +59,8 @@ class Job:
     recipe: Recipe
     data: Data
     model: nn.Module
-    network: nn.Module
-    """`model`, or what torch.compile made of it."""
+    network: Network
+    """`model`, or what torch.compile made of it, or `with_small_maps`."""
     macs: int
     device: torch.device
     precision: torch.dtype
@@ -220,7 +221,7 @@ def open_job(
 
     Raises InputError for what cannot be trained; nothing is written then.
     """
-    macs = _check_fit(model, data)
+    summary = _check_fit(model, data)
     spec = spec_of(model)
     recipe = resolve(
         config,
@@ -230,7 +231,7 @@ def open_job(
         sigmoids=_has_sigmoids_only(model),
     )
     device = choose_device(config.device)
-    precision = choose_precision(config.precision, device, macs)
+    precision = choose_precision(config.precision, device, summary.totals.macs)
     if config.init is not None and not resume:
         checkpoint.apply_weights(model, checkpoint.load_weights(config.init)[0], config.init)
     layout = torch.channels_last if spec else torch.contiguous_format
@@ -243,8 +244,12 @@ def open_job(
         recipe=recipe,
         data=data,
         model=model,
-        network=torch.compile(model) if config.compile == "on" else model,  # type: ignore[arg-type]
-        macs=macs,
+        network=(
+            torch.compile(model)
+            if config.compile == "on"
+            else with_small_maps(model, summary, device)
+        ),
+        macs=summary.totals.macs,
         device=device,
         precision=precision,
         prepare=_preparation(data, recipe),
@@ -327,8 +332,8 @@ def _has_sigmoids_only(model: nn.Module) -> bool:
     return nn.Sigmoid in kinds and not kinds & others
 
 
-def _check_fit(model: nn.Module, data: Data) -> int:
-    """Multiply-adds for one picture.
+def _check_fit(model: nn.Module, data: Data) -> Summary:
+    """The layer table for one picture.
 
     InputError unless the model takes the data's pictures and gives a logit a class.
     """
@@ -340,14 +345,15 @@ def _check_fit(model: nn.Module, data: Data) -> int:
             f" images, the data are {data.channels}×{size}×{size}: give create_model and load_data"
             " the same image_size, and create_model in_channels=data.channels."
         )
-    totals = summarize(model, (data.channels, size, size), depth=0).totals
+    summary = summarize(model, (data.channels, size, size))
+    totals = summary.totals
     if totals.output != (len(data.classes),):
         gives = "×".join(map(str, totals.output)) or "no tensor"
         raise InputError(
             f"The network gives {gives} for a picture, the data have {len(data.classes)} classes:"
             f" make it with num_classes={len(data.classes)}."
         )
-    return totals.macs
+    return summary
 
 
 def _title(model: nn.Module) -> str:

@@ -2,11 +2,13 @@
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
+
+from convworks.train.small_maps import Network
 
 
 def train_step(
-    network: nn.Module,
+    network: Network,
     optimizer: torch.optim.Optimizer,
     scaler: torch.amp.GradScaler,
     images: Tensor,

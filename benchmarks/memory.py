@@ -61,13 +61,14 @@ def page(results: dict[str, object]) -> str:
         "",
         "What a step needs at its peak: predicted by `predict_memory`, which runs it without",
         "memory; and measured in a process that gives freed pieces back at once. The last column",
-        "is the same with the C library's usual allocator, which keeps freed pieces. Training is",
-        "with AdamW, precisions are the trainer's.",
+        "is the same where freed pieces stay with the process for the next step, as they do while",
+        "convworks trains and measures speed. Training is with AdamW, precisions are the",
+        "trainer's.",
         "",
         f"Written by `python benchmarks/memory.py`, on {place['threads']} threads of an"
         f" {place['cpu']}, PyTorch {place['torch']}.",
         "",
-        "| network | images | precision | | predicted | measured | error | usual allocator |",
+        "| network | images | precision | | predicted | measured | error | freed pieces kept |",
         "|---|---|---|---|---:|---:|---:|---:|",
     ]
     for one in results["networks"]:

@@ -435,7 +435,7 @@ def test_reproduce_writes_its_page(tmp_path: Path) -> None:
     shown = convworks("reproduce", "alexnet", "resnext", "--quick", "--out", str(page)).stdout
     assert "172 MB" in shown
     assert "document wrong" in shown
-    assert "printed nearly 1 GB; 172 MB" in page.read_text()
+    assert "printed nearly 1 GB; found 172 MB" in page.read_text()
     assert json.loads(convworks("reproduce", "nin", "--quick", "--json").stdout)["figures"]
     assert "alexnet: 6 figures, 4 trained" in convworks("reproduce", "--list").stdout
 

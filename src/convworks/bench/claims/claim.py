@@ -132,7 +132,8 @@ def judge_trained(claim: TrainedClaim, run: Run | None) -> Judged:
     found: float = getattr(summary if hasattr(summary, claim.figure) else last, claim.figure)
     reason = ""
     if claim.figure == "images_per_second":
-        reason = f"{summary.device}, {summary.precision}; the document's ran on a GPU"
+        reason = f"{summary.device}, {summary.precision}"
+        reason += "; the document's ran on a GPU" if claim.printed is not None else ""
     if claim.figure != "images_per_second" and summary.epochs < EPOCHS:
         return judged(show(found), "unfinished", f"{summary.epochs} of {EPOCHS} epochs")
     if claim.printed is None:

@@ -68,7 +68,8 @@ def as_page(judged: Sequence[Judged], environment: dict[str, object]) -> str:
         "## Where the documents err",
         "",
         *(
-            f"- **{one.what}** ({one.source}): printed {one.printed}; found {one.ours}: {one.reason}."
+            f"- **{one.what}** ({one.source}): printed {one.printed}; found {one.ours}:"
+            f" {one.reason}."
             for one in judged
             if one.verdict == "document wrong"
         ),

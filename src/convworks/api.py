@@ -140,7 +140,7 @@ def resume(
 
 
 def reproduce(
-    sections: Sequence[str] = (),
+    sections: str | Sequence[str] = (),
     *,
     quick: bool = False,
     epochs: int | None = None,
@@ -150,14 +150,14 @@ def reproduce(
 ) -> list[Judged]:
     """The figures that the source documents print, beside ours; see docs/reproduced.md.
 
-    `sections` are names of `bench.claims.SECTIONS`; none are all. Trainings are kept in folders
+    `sections` is a name of `bench.claims.SECTIONS`, or several; none are all. Trainings are kept in folders
     below `runs`: what is complete there is read, what was stopped goes on, and without `quick` what
     is missing is trained, in hours on two cores. `epochs` shortens trainings that begin now.
     """
-    for name in sections:
+    chosen = {sections} if isinstance(sections, str) else set(sections or SECTIONS)
+    for name in chosen:
         if name not in SECTIONS:
             raise unknown("section", name, SECTIONS, f"There are {', '.join(SECTIONS)}.")
-    chosen = set(sections or SECTIONS)
     judged = [judge(one) for one in CLAIMS if one.section in chosen]
     trained: dict[str, Run | None] = {}
     for one in TRAINED:

@@ -149,3 +149,4 @@ def test_trainings_are_kept_and_go_on(fashion_root: Path, tmp_path: Path) -> Non
 def test_an_unknown_section_is_named() -> None:
     with pytest.raises(InputError, match="no section 'resnt'; did you mean 'resnet'"):
         cw.reproduce(["resnt"], quick=True)
+    assert {one.section for one in cw.reproduce("resnext")} == {"resnext"}

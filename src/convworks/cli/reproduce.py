@@ -52,7 +52,7 @@ class Reproduce(Command):
         from convworks.train.device import choose_device, environment
 
         if self.list:
-            for name in SECTIONS:
+            for name in self.sections or SECTIONS:
                 computed = sum(one.section == name for one in CLAIMS)
                 trained = sum(one.section == name for one in TRAINED)
                 print(f"{name}: {computed} figures" + (f", {trained} trained" * bool(trained)))

@@ -7,13 +7,13 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from convworks.bench.claims import CLAIMS, SECTIONS, TRAINED
+from convworks.bench.claims import CLAIMS, SECTIONS, TRAINED, choose_sections
 from convworks.bench.claims.claim import Judged, judge, judge_trained
 from convworks.bench.contest import Contestant
 from convworks.bench.speed import Bench, benchmark
 from convworks.data.sources import SOURCES, load_data
 from convworks.data.splits import Data
-from convworks.errors import InputError, unknown
+from convworks.errors import InputError
 from convworks.measure.memory import Memory, predict_memory
 from convworks.measure.summary import summarize
 from convworks.nets.registry import create_model, find, list_models
@@ -150,14 +150,12 @@ def reproduce(
 ) -> list[Judged]:
     """The figures that the source documents print, beside ours; see docs/reproduced.md.
 
-    `sections` is a name of `bench.claims.SECTIONS`, or several; none are all. Trainings are kept in folders
-    below `runs`: what is complete there is read, what was stopped goes on, and without `quick` what
-    is missing is trained, in hours on two cores. `epochs` shortens trainings that begin now.
+    `sections` is a name of `bench.claims.SECTIONS`, or several; none are all. Trainings are kept in
+    folders below `runs`: what is complete there is read, what was stopped goes on, and without
+    `quick` what is missing is trained, in hours on two cores. `epochs` shortens trainings that
+    begin now. Raises InputError for an unknown section.
     """
-    chosen = {sections} if isinstance(sections, str) else set(sections or SECTIONS)
-    for name in chosen:
-        if name not in SECTIONS:
-            raise unknown("section", name, SECTIONS, f"There are {', '.join(SECTIONS)}.")
+    chosen = choose_sections(sections)
     judged = [judge(one) for one in CLAIMS if one.section in chosen]
     trained: dict[str, Run | None] = {}
     for one in TRAINED:

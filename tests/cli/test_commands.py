@@ -211,6 +211,7 @@ BAD: dict[str, tuple[list[str], int, str]] = {
         "--batch-size must be at least",
     ),
     "reproduce section": (["reproduce", "resnt"], 1, "did you mean 'resnet'"),
+    "reproduce list": (["reproduce", "resnt", "--list"], 1, "did you mean 'resnet'"),
     "reproduce epochs": (["reproduce", "--epochs", "0"], 2, "--epochs must be at least 1"),
     "reproduce page": (["reproduce", "--quick", "--out", "no/a.md"], 1, "There is no folder no"),
     "bench picture": (

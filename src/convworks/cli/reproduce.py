@@ -47,12 +47,12 @@ class Reproduce(Command):
     def run(self, _arguments: Sequence[str], /) -> None:
         """Computes, prints and writes; fails when a figure differs and nothing explains it."""
         from convworks import api
-        from convworks.bench.claims import CLAIMS, SECTIONS, TRAINED
+        from convworks.bench.claims import CLAIMS, TRAINED, choose_sections
         from convworks.report import reproduce
         from convworks.train.device import choose_device, environment
 
         if self.list:
-            for name in self.sections or SECTIONS:
+            for name in choose_sections(self.sections):
                 computed = sum(one.section == name for one in CLAIMS)
                 trained = sum(one.section == name for one in TRAINED)
                 print(f"{name}: {computed} figures" + (f", {trained} trained" * bool(trained)))

@@ -1,7 +1,10 @@
 """Every figure that the source documents print, as data with its source."""
 
+from collections.abc import Sequence
+
 from convworks.bench.claims import networks, operators, training
 from convworks.bench.claims.claim import Claim, TrainedClaim
+from convworks.errors import unknown
 
 CLAIMS: tuple[Claim, ...] = (*operators.CLAIMS, *networks.CLAIMS)
 TRAINED: tuple[TrainedClaim, ...] = training.CLAIMS
@@ -18,3 +21,12 @@ SECTIONS = (
     "densenet",
     "cheaper-convolutions",
 )
+
+
+def choose_sections(asked: str | Sequence[str]) -> list[str]:
+    """The sections of that name or those names, all when there are none; InputError for others."""
+    names = [asked] if isinstance(asked, str) else list(asked or SECTIONS)
+    for name in names:
+        if name not in SECTIONS:
+            raise unknown("section", name, SECTIONS, f"There are {', '.join(SECTIONS)}.")
+    return names

@@ -80,15 +80,19 @@ class Timed:
     def __init__(self, loader: Any) -> None:
         self.loader = loader
 
-    def __len__(self) -> int:
-        return len(self.loader)
-
     def __iter__(self) -> Iterator[Any]:
         def epochs() -> Iterator[Any]:
             while True:
                 yield from self.loader
 
         return timed(epochs())
+
+
+class Counted(Timed):
+    """d2l asks how long an epoch is; others would stop there."""
+
+    def __len__(self) -> int:
+        return len(self.loader)
 
 
 def network(name: str) -> nn.Module:
@@ -119,10 +123,10 @@ def d2l(name: str) -> None:
     class Data(book.FashionMNIST):
         def __init__(self) -> None:
             super().__init__(BATCH, (BOOK[name].image_size,) * 2)
-            self.root = str(data_root())
 
         def get_dataloader(self, train: bool) -> Any:
-            return Timed(super().get_dataloader(train)) if train else super().get_dataloader(train)
+            loader = super().get_dataloader(train)
+            return Counted(loader) if train else loader
 
     book.FashionMNIST.__init__.__globals__["torchvision"].datasets.FashionMNIST = _there()
     trainer = book.Trainer(max_epochs=1, num_gpus=torch.cuda.device_count())
@@ -247,7 +251,7 @@ def timm(name: str, *, compiled: bool = False) -> None:
     )
     model = network(name).to(DEVICE, memory_format=torch.channels_last).train()
     running = torch.compile(model) if compiled else model
-    optimizer = create_optimizer_v2(model, opt="adamw", lr=1e-3, weight_decay=0.05)
+    optimizer = create_optimizer_v2(model, opt="adamw", lr=1e-3, weight_decay=0.05, fused=True)
     meter = AverageMeter()
     for step, (images, labels) in enumerate(Timed(loader)):
         images = images.contiguous(memory_format=torch.channels_last)

@@ -20,7 +20,7 @@ from convworks.nets.registry import create_model, find, list_models
 from convworks.report.console import ConsoleProgress
 from convworks.report.curves import CurvesFile, LivePlot, in_notebook
 from convworks.train import loop
-from convworks.train.checkpoint import CONFIG, SUMMARY, read_settings
+from convworks.train.checkpoint import CONFIG, LAST, SUMMARY, read_settings
 from convworks.train.config import TrainConfig
 from convworks.train.observer import Observer
 from convworks.train.recipes import BOOK
@@ -178,8 +178,9 @@ def _train_as_printed(
     """The book's training of a network, with the initialization of the documents."""
     if (folder / SUMMARY).exists():
         return load(folder)
-    if (folder / CONFIG).exists():
+    if (folder / LAST).exists():
         return resume(folder, data_root=root, progress=progress)
+    (folder / CONFIG).unlink(missing_ok=True)  # begun and not saved: its weights are unknown
     data = load_data("fashion_mnist", image_size=BOOK[name].image_size, root=root)
     network = _seeded(
         0,

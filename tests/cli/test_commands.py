@@ -214,6 +214,7 @@ BAD: dict[str, tuple[list[str], int, str]] = {
     "reproduce list": (["reproduce", "resnt", "--list"], 1, "did you mean 'resnet'"),
     "reproduce epochs": (["reproduce", "--epochs", "0"], 2, "--epochs must be at least 1"),
     "reproduce page": (["reproduce", "--quick", "--out", "no/a.md"], 1, "There is no folder no"),
+    "bench oblong": (["bench", "lenet", "--input", "1x28x56"], 2, "bench takes square images"),
     "bench picture": (
         ["bench", "lenet", "--figure", "no/such/folder/a.svg"],
         1,

@@ -69,7 +69,9 @@ class BenchCommand(Command):
                 flag = "--" + name.replace("_", "-")
                 raise UsageError(f"{flag} must be at least 1, not {getattr(self, name)}.")
         row = find(self.model)
-        channels, size, _ = row.input if self.input is None else parse_shape(self.input)
+        channels, size, width = row.input if self.input is None else parse_shape(self.input)
+        if size != width:
+            raise UsageError(f"bench takes square images such as 3x224x224, not {self.input}.")
         contestant = Contestant(
             self.model,
             num_classes=row.classes if self.classes is None else self.classes,

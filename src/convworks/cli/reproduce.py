@@ -59,6 +59,8 @@ class Reproduce(Command):
             return
         if self.epochs is not None and self.epochs < 1:
             raise UsageError(f"--epochs must be at least 1, not {self.epochs}.")
+        if self.out is not None and self.out.is_dir():
+            raise InputError(f"{self.out} is a folder: name a file such as {self.out}/page.md.")
         if self.out is not None and not self.out.parent.is_dir():
             raise InputError(f"There is no folder {self.out.parent} to write {self.out.name} in.")
         judged = api.reproduce(

@@ -116,6 +116,8 @@ def arithmetic() -> AbstractContextManager[None]:
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -3, -4
 """Of glibc's malloc.h."""
+_KEEPING: list[bool] = []
+"""Not empty inside `memory_kept`: the outermost decides."""
 
 
 @contextmanager
@@ -124,18 +126,22 @@ def memory_kept(device: torch.device) -> Iterator[None]:
 
     glibc gives large pieces back to the system at once, and the system clears every page of the
     next one: a sixth of ResNet-18's step at 96 pixels, half of the narrow VGG-11's at 224
-    (`benchmarks/allocator.py`). At the end what is free is given back. Does nothing elsewhere.
+    (`benchmarks/allocator.py`). It concerns the main thread. At the end what is free is given back,
+    and glibc's thresholds are those that it would have risen to by itself. Inside another it does
+    nothing, and so on other devices and systems.
     """
     libc = ctypes.CDLL(None) if device.type == "cpu" and sys.platform == "linux" else None
-    if not all(hasattr(libc, name) for name in ("mallopt", "malloc_trim")):
+    if _KEEPING or not all(hasattr(libc, name) for name in ("mallopt", "malloc_trim")):
         yield
         return
     assert libc is not None
     libc.mallopt(M_MMAP_MAX, 0)
     libc.mallopt(M_TRIM_THRESHOLD, -1)
+    _KEEPING.append(True)
     try:
         yield
     finally:
+        _KEEPING.clear()
         libc.mallopt(M_MMAP_MAX, 65536)  # glibc's default; the others where its own rule ends
         libc.mallopt(M_MMAP_THRESHOLD, 2**25)
         libc.mallopt(M_TRIM_THRESHOLD, 2**26)

@@ -89,7 +89,7 @@ def _convolve(
     ):
         return None
     rows, columns = _map(images.shape[2:], weight.shape[2:], steps, pads)
-    if rows < 1 or not _gains(weight, groups, rows * columns):
+    if min(rows, columns) < 1 or not _gains(weight, groups, rows * columns):
         return None
     if torch.is_autocast_enabled("cpu"):
         dtype = torch.get_autocast_dtype("cpu")

@@ -43,7 +43,7 @@ Verdict = Literal[
     "equal", "better", "worse", "document wrong", "differs", "answered", "unfinished", "not run"
 ]
 """`differs`: neither equal nor explained; `answered`: what the document asks and does not print;
-`unfinished`: trained for fewer epochs than the document."""
+`unfinished`: trained for other epochs than the document's."""
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ def judge_trained(claim: TrainedClaim, run: Run | None) -> Judged:
     if claim.figure == "images_per_second":
         reason = f"{summary.device}, {summary.precision}"
         reason += "; the document's ran on a GPU" if claim.printed is not None else ""
-    if claim.figure != "images_per_second" and summary.epochs < EPOCHS:
+    if summary.epochs != EPOCHS:
         return judged(show(found), "unfinished", f"{summary.epochs} of {EPOCHS} epochs")
     if claim.printed is None:
         return judged(show(found), "answered", reason)

@@ -167,8 +167,12 @@ def test_what_does_not_fit() -> None:
         convolve(torch.zeros(2, 4, 4), torch.zeros(1, 3, 2, 2))
     with pytest.raises(InputError, match="A 5×5 kernel does not fit a 4×4 image"):
         convolve(torch.zeros(1, 4, 4), torch.zeros(1, 1, 5, 5))
-    with pytest.raises(InputError, match="Pooling is max, .* or a number p, not min"):
+    with pytest.raises(InputError, match="Pooling is max, .* or a number p above 0, not min"):
         pool2d(torch.zeros(1, 4, 4), 2, kind="min")
+    with pytest.raises(InputError, match="a number p above 0, not inf"):
+        pool2d(torch.zeros(1, 4, 4), 2, kind=float("inf"))
+    with pytest.raises(InputError, match="cannot train on one number a channel"):
+        BatchNorm(4)(torch.zeros(1, 4))
 
 
 def test_images_are_left_as_they_were() -> None:

@@ -172,10 +172,10 @@ def pool2d(
         "average": torch.mean,
         "stochastic": _draw,
     }
-    if not isinstance(kind, str):
+    if not isinstance(kind, str) and 0 < kind < torch.inf:
         operators[kind := str(kind)] = partial(_norm, p=float(kind))
     if kind not in operators:
-        raise InputError(f"Pooling is max, average, stochastic or a number p, not {kind}.")
+        raise InputError(f"Pooling is max, average, stochastic or a number p above 0, not {kind}.")
     height, width = _pair(window)
     down, right = _pair(window if stride is None else stride)
     padded = pad(image, padding, value=-torch.inf if kind == "max" else 0.0)
@@ -237,6 +237,8 @@ class BatchNorm(nn.Module):
             mean = x.mean(others)
             variance = (x - mean.view(shape)).square().mean(others)
             count = x.numel() // x.shape[1]
+            if count < 2:
+                raise InputError("Batch normalisation cannot train on one number a channel.")
             with torch.no_grad():  # the averages take the unbiased variance
                 self._move(self.mean, mean)
                 self._move(self.variance, variance * count / (count - 1))

@@ -92,7 +92,8 @@ def test_every_layer_has_its_backward(training: Roofline) -> None:
             assert one.bytes > 2 * use[one.name].bytes
     assert training.layers[-1].name == UPDATE
     parameters = sum(p.numel() for p in Contestant("resnet20").model().parameters())
-    assert training.layers[-1].bytes >= 7 * 4 * parameters  # AdamW reads four, writes three
+    update = training.layers[-1].bytes / (4 * parameters)
+    assert 7 <= update < 7.1  # AdamW reads four numbers and writes three; the loss is small
 
 
 def test_bytes_by_hand() -> None:
@@ -106,14 +107,45 @@ def test_bytes_by_hand() -> None:
     assert conv.bytes in (4 * (weights + images), 4 * (weights + images + bias))
 
 
+def test_pooling_by_hand() -> None:
+    """NiN's first pooling of 54×54 to 26×26, 96 channels in bf16: the largest, and where it was."""
+    contestant = Contestant(
+        "nin", image_size=224, batch_size=2, device_name="cpu", precision_name="bf16"
+    )
+    training = measure_roofline(contestant, MADE_UP, training=True, repeats=1)
+    (pool,) = (x for x in training.layers if x.name == "pool1")
+    before, after = 2 * 96 * 54**2, 2 * 96 * 26**2
+    forward = 2 * before + (2 + 8) * after
+    backward = (2 + 8) * after + 2 * before
+    assert pool.bytes == forward + backward
+    assert pool.held == 8 * after  # its input is the activation's result, kept there
+    (conv,) = (x for x in training.layers if x.name == "block1.mix1.conv")
+    weights = 96 * 96
+    assert conv.held == 4 * 4 * (weights + 96) + 2 * weights
+
+
+def test_convolutions_onto_small_maps_are_counted_the_same() -> None:
+    """They are computed as products of matrices, with the windows written out."""
+    size = {"image_size": 96, "batch_size": 2, "device_name": "cpu"}
+    contestant = Contestant("resnet18", **size)  # type: ignore[arg-type]
+    training = measure_roofline(contestant, MADE_UP, training=True, repeats=1)
+    use = measure_roofline(contestant, MADE_UP, training=False, repeats=1)
+    (small,) = (x for x in training.layers if x.name == "stage4.1.body.conv2")
+    (forward,) = (x for x in use.layers if x.name == small.name)
+    assert small.flops == 3 * forward.flops
+    weights = 512 * 512 * 9  # read as fp32, written as bf16, read for each product, and back
+    assert 18 * weights < small.bytes < 19 * weights
+    assert small.held == (16 + 2) * weights
+
+
 def test_bounds_and_shares() -> None:
-    one = LayerTime("a", "Conv2d", 800, 0, 10, 5, 2.0, compute_floor=1.0, memory_floor=0.5)
-    other = LayerTime("b", "ReLU", 0, 30, 60, 5, 1.0, compute_floor=0.0, memory_floor=0.8)
+    one = LayerTime("a", "Conv2d", 800, 0, 10, 5, 2.0, 1.0, 0.5, 1.0)
+    other = LayerTime("b", "ReLU", 0, 30, 60, 5, 1.0, 0.0, 0.8, 0.8)
     assert (one.bound, one.attained, one.intensity) == ("compute", 0.5, 80)
     assert (other.bound, other.attained, other.intensity) == ("memory", 0.8, 0.5)
     both = Roofline("toy", True, 1, "fp32", MADE_UP, (one, other))
     assert (both.total.seconds, both.peak_share) == (3.0, pytest.approx(1 / 3))
-    assert both.attained == pytest.approx(1.8 / 3)
+    assert both.total.attained == pytest.approx(1.8 / 3)
     assert [x.name for x in by_kind(both)] == ["Conv2d", "ReLU"]
     assert dominating(both)["computation"] == [("a", 1.0)]
     assert dominating(both)["memory moved"][0] == ("b", pytest.approx(6 / 7))
@@ -139,7 +171,7 @@ def test_recomputed_layers_are_counted_where_they_belong() -> None:
     assert {x.name for x in first.layers} >= {x.name for x in second.layers if x.flops}
     assert second.total.flops == first.total.flops  # norms and joins are repeated, products not
     assert second.total.bytes > 1.1 * first.total.bytes
-    assert second.total.held < 0.7 * first.total.held
+    assert second.total.held < 0.8 * first.total.held
 
 
 @pytest.mark.parametrize("ending", ["svg", "png", "pdf"])

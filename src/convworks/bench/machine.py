@@ -89,11 +89,12 @@ def _products(device: torch.device, precision: torch.dtype) -> list[float]:
 
 
 def _bandwidth(device: torch.device) -> float:
-    """Bytes a second: of the sum of two arrays into a third, and of one changed in its place."""
+    """Bytes a second: of two arrays added into a third, of one changed in its place, of one read."""
     first, second, total = (torch.ones(BYTES // 4, device=device) for _ in range(3))
     return max(
         3 * BYTES / _fastest(lambda: torch.add(first, second, out=total), device),
         2 * BYTES / _fastest(first.relu_, device),
+        BYTES / _fastest(first.sum, device),
     )
 
 

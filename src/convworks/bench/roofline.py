@@ -8,7 +8,7 @@ performance model for multicore architectures", 2009.
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
 from statistics import median
@@ -22,7 +22,6 @@ from torch.utils.flop_counter import flop_registry
 
 from convworks.bench.contest import Contestant
 from convworks.bench.machine import Machine
-from convworks.measure.summary import summarize
 from convworks.measure.trace import Kernels
 from convworks.train.device import PRECISIONS, memory_kept, precision_name, wait
 
@@ -34,9 +33,22 @@ WARM_UP_STEPS = 2
 LAYER = "convworks layer"
 """The key beside autograd's nodes."""
 aten = torch.ops.aten
-ALLOCATING = {aten.empty, aten.empty_like, aten.empty_strided}
-WRITING = {aten.zero_, aten.fill_, aten.zeros, aten.zeros_like, aten.ones_like, aten.full}
-"""They read nothing."""
+FREE = {aten.empty, aten.empty_like, aten.empty_strided, aten._unsafe_view, aten.as_strided_}
+"""With the views, what touches no number."""
+UNREAD = {
+    aten.copy_: "self",
+    aten.zero_: "self",
+    aten.fill_: "self",
+    aten.zeros_like: "self",
+    aten.ones_like: "self",
+    aten.new_zeros: "self",
+    aten.avg_pool2d_backward: "self",
+    aten._adaptive_avg_pool2d_backward: "self",
+    aten.max_pool2d_with_indices_backward: "self",
+}
+"""Arguments of which only the shape is looked at."""
+UNWRITTEN = {aten._fused_adamw_: "grads"}
+"""Arguments that only a loss scaler has changed."""
 
 
 @dataclass(frozen=True)
@@ -53,12 +65,14 @@ class LayerTime:
     """Read and written by its operations, each operand and result once."""
     held: int
     """Bytes held for it through the step: its weights, in training their gradients, the optimizer's
-    two numbers and the activations kept for backward."""
+    two numbers, and what is kept for backward: activations, weights in 16 bits."""
     seconds: float
     compute_floor: float
     """Seconds of its products at the peak of their precision."""
     memory_floor: float
     """Seconds of its bytes at the measured bandwidth."""
+    floor: float
+    """Seconds of its operations, each at its lower roof."""
 
     @property
     def intensity(self) -> float:
@@ -73,7 +87,7 @@ class LayerTime:
     @property
     def attained(self) -> float:
         """Floor over seconds; above 1 where the caches serve what was counted as memory."""
-        return max(self.compute_floor, self.memory_floor) / self.seconds
+        return self.floor / self.seconds
 
 
 @dataclass(frozen=True)
@@ -99,7 +113,6 @@ class Roofline:
             "layers": [_plain(one) for one in self.layers],
             "total": _plain(self.total),
             "peak_share": self.peak_share,
-            "attained": self.attained,
         }
 
     @property
@@ -107,12 +120,6 @@ class Roofline:
         """Of the arithmetic peak: the products' floor over the time of all operations."""
         whole = self.total
         return whole.compute_floor / whole.seconds
-
-    @property
-    def attained(self) -> float:
-        """Of the roofs: the sum of the layers' floors over the time of all operations."""
-        floors = sum(max(one.compute_floor, one.memory_floor) for one in self.layers)
-        return floors / self.total.seconds
 
 
 def _plain(one: LayerTime) -> dict[str, object]:
@@ -150,6 +157,7 @@ def measure_roofline(
     step = contestant.training_step(model) if training else contestant.inference_step(model)
     rounds = []
     with memory_kept(contestant.device), _named(model) as stack:
+        held = _held(model, step, stack, training=training)
         for _ in range(WARM_UP_STEPS):
             step()
         for _ in range(repeats):
@@ -162,17 +170,31 @@ def measure_roofline(
         contestant.batch_size,
         precision_name(contestant.precision()),
         machine,
-        tuple(_layers(model, rounds, machine, _held(contestant, training))),
+        tuple(_layers(model, rounds, machine, held)),
     )
 
 
-def _held(contestant: Contestant, training: bool) -> dict[str, int]:
+def _held(
+    model: nn.Module, step: Callable[[], None], stack: list[str], *, training: bool
+) -> dict[str, int]:
     """The modules' bytes that stay through a step; a module's own, without its children's."""
-    rows = summarize(contestant.on_meta(), contestant.shape).rows
-    half = 1 if contestant.precision() == torch.float32 else 2
     copies = 4 if training else 1  # weights, gradients, the two averages of AdamW
-    batch = contestant.batch_size if training else 0
-    return {row.name: 4 * copies * row.parameters + batch * row.kept_bytes // half for row in rows}
+    held = {
+        name: copies * sum(p.numel() * p.element_size() for p in module.parameters(recurse=False))
+        for name, module in model.named_modules()
+    }
+    known = {p.untyped_storage()._cdata for p in model.parameters()}
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if stack and storage._cdata not in known:
+            known.add(storage._cdata)
+            held[stack[-1]] += storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        step()
+    return held
 
 
 @dataclass
@@ -196,6 +218,8 @@ def _layers(
     parts: dict[str, list[LayerTime]] = defaultdict(list)
     for same in zip(*rounds, strict=True):
         one = same[0]
+        computing = one.flops / peaks.get(one.precision, peaks[torch.float32])
+        moving = one.bytes / machine.bytes_per_second
         operation = LayerTime(
             one.layer,
             "",
@@ -204,8 +228,9 @@ def _layers(
             one.bytes,
             0,
             median(each.seconds for each in same),
-            one.flops / peaks.get(one.precision, peaks[torch.float32]),
-            one.bytes / machine.bytes_per_second,
+            computing,
+            moving,
+            max(computing, moving),
         )
         parts[one.layer].append(operation)
     modules = dict(model.named_modules())
@@ -242,18 +267,17 @@ class _Clock(Kernels):  # type: ignore[no-untyped-call]
         result = func(*args, **kwargs)
         wait(self.device)
         seconds = perf_counter() - started
-        given = [x for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)]
+        read, written = _operands(func, args, kwargs)
         made = [x for x in tree_leaves(result) if isinstance(x, Tensor)]
         moved = 0
-        if not func.is_view and kind not in ALLOCATING:
-            moved = _bytes(made or _changed(func, args))  # an optimizer's step returns nothing
-            moved += 0 if kind in WRITING else _bytes(given)
+        if not func.is_view and kind not in FREE:
+            moved = _bytes(read) + _bytes(made or written)  # an optimizer's step returns nothing
         flops = others = 0
         if kind in flop_registry:
             flops = flop_registry[kind](*args, **kwargs, out_val=result)
         elif moved:
-            others = max((x.numel() for x in given), default=0)
-        precision = given[0].dtype if given else torch.float32
+            others = max((x.numel() for x in read), default=0)
+        precision = read[0].dtype if read else torch.float32
         self.operations.append(_Operation(self._layer(), flops, others, moved, precision, seconds))
         return result
 
@@ -264,11 +288,22 @@ class _Clock(Kernels):  # type: ignore[no-untyped-call]
         return str(_notes(node).get(LAYER, UPDATE)) if node is not None else UPDATE
 
 
-def _changed(func: Any, args: tuple[Any, ...]) -> list[Tensor]:
-    """The arguments that an operation writes into."""
-    places = zip(func._schema.arguments, args, strict=False)
-    written = [value for place, value in places if place.alias_info and place.alias_info.is_write]
-    return [x for x in tree_leaves(written) if isinstance(x, Tensor)]
+def _operands(
+    func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[list[Tensor], list[Tensor]]:
+    """The arguments that an operation reads, and those that it writes into."""
+    kind = func._overloadpacket
+    read: list[Tensor] = []
+    written: list[Tensor] = []
+    for place, argument in enumerate(func._schema.arguments):
+        value = args[place] if place < len(args) else kwargs.get(argument.name)
+        tensors = [x for x in tree_leaves(value) if isinstance(x, Tensor)]
+        changed = argument.alias_info and argument.alias_info.is_write
+        if changed and UNWRITTEN.get(kind) != argument.name:
+            written += tensors
+        if UNREAD.get(kind) != argument.name and not argument.is_out:
+            read += tensors
+    return read, written
 
 
 def _bytes(tensors: list[Tensor]) -> int:

@@ -122,7 +122,7 @@ def _table(result: "Bench") -> Table:
     table.add_row("with what is kept for the next step", *(_bytes(p.resident) for p in prints))
     roofs = (result.training_roofline, result.inference_roofline)
     table.add_row("share of the arithmetic peak", *(f"{roof.peak_share:.0%}" for roof in roofs))
-    table.add_row("share of the roofline", *(f"{roof.attained:.0%}" for roof in roofs))
+    table.add_row("share of the roofline", *(f"{roof.total.attained:.0%}" for roof in roofs))
     table.add_row(
         "energy for an image",
         *(f"{r.joules_per_image:.4f} J" if r.joules_per_image else "not told" for r in rates),

@@ -48,14 +48,11 @@ def in_words(roofline: Roofline) -> list[str]:
     peak = roofline.machine.flops_per_second[roofline.precision]
     lines.append(
         f"arithmetic: {whole.flops / whole.seconds / 1e9:,.0f} of {peak / 1e9:,.0f} GFLOP/s"
-        f" ({roofline.peak_share:.0%}); the roofs would allow {1 / roofline.attained:.1f} times"
+        f" ({roofline.peak_share:.0%}); the roofs would allow {1 / whole.attained:.1f} times"
         " the speed"
     )
     lost = sorted(
-        (
-            (one.seconds - max(one.compute_floor, one.memory_floor), one)
-            for one in by_kind(roofline)
-        ),
+        ((one.seconds - one.floor, one) for one in by_kind(roofline)),
         key=lambda pair: -pair[0],
     )
     named = ", ".join(f"{one.name} {1e3 * seconds:,.1f} ms" for seconds, one in lost[:3])
@@ -83,7 +80,7 @@ def table(roofline: Roofline) -> Table:
             f"{one.intensity:,.1f}",
             one.bound,
             f"{1e3 * one.seconds:,.2f}",
-            f"{roofline.attained if one.name == roofline.total.name else one.attained:.0%}",
+            f"{one.attained:.0%}",
         )
     return shown
 
@@ -129,7 +126,7 @@ def draw_roofline(roofline: Roofline, path: Path) -> None:
     phase = "training" if roofline.training else "use"
     axes.set_title(
         f"{roofline.network}, {phase}, batch {roofline.batch_size}, {roofline.precision}:"
-        f" {roofline.attained:.0%} of the roofs",
+        f" {roofline.total.attained:.0%} of the roofs",
         fontsize="medium",
     )
     axes.grid(alpha=0.3)

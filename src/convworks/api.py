@@ -9,11 +9,12 @@ from torch import nn
 
 from convworks.bench.claims import CLAIMS, SECTIONS, TRAINED, choose_sections
 from convworks.bench.claims.claim import Judged, judge, judge_trained
+from convworks.bench.claims.training import DATA, INITIALIZATION, unlike_printed
 from convworks.bench.contest import Contestant
 from convworks.bench.speed import Bench, benchmark
 from convworks.data.sources import SOURCES, load_data
 from convworks.data.splits import Data
-from convworks.errors import InputError
+from convworks.errors import InputError, TrainingError
 from convworks.measure.memory import Memory, predict_memory
 from convworks.measure.summary import summarize
 from convworks.nets.registry import create_model, find, list_models
@@ -153,18 +154,19 @@ def reproduce(
     `sections` is a name of `bench.claims.SECTIONS`, or several; none are all. Trainings are kept in
     folders below `runs`: what is complete there is read, what was stopped goes on, and without
     `quick` what is missing is trained, in hours on two cores. `epochs` shortens trainings that
-    begin now. Raises InputError for an unknown section.
+    begin now. A folder with a run of other settings is left alone, and its figures are not run.
+    Raises InputError for an unknown section.
     """
     chosen = choose_sections(sections)
     judged = [judge(one) for one in CLAIMS if one.section in chosen]
-    trained: dict[str, Run | None] = {}
+    trained: dict[str, Run | str] = {}
     for one in TRAINED:
         if one.section in chosen:
             if one.network not in trained:
                 folder = Path(runs) / one.network
                 trained[one.network] = (
-                    (load(folder) if (folder / SUMMARY).exists() else None)
-                    if quick
+                    _as_printed(one.network, folder)
+                    if quick or (folder / SUMMARY).exists()
                     else _train_as_printed(one.network, folder, epochs, data_root, progress)
                 )
             judged.append(judge_trained(one, trained[one.network]))
@@ -172,16 +174,32 @@ def reproduce(
     return sorted(judged, key=lambda one: order[one.section])
 
 
+def _as_printed(name: str, folder: Path) -> Run | str:
+    """A run as the documents trained it, or why there is none."""
+    if not (folder / SUMMARY).exists():
+        return "left out by --quick" if not folder.exists() else f"{folder} is not complete"
+    run = load(folder)
+    return unlike_printed(run, name) or run
+
+
 def _train_as_printed(
     name: str, folder: Path, epochs: int | None, root: str | Path | None, progress: bool
-) -> Run:
+) -> Run | str:
     """The book's training of a network, with the initialization of the documents."""
-    if (folder / SUMMARY).exists():
-        return load(folder)
-    if (folder / LAST).exists():
-        return resume(folder, data_root=root, progress=progress)
+    try:
+        if (folder / LAST).exists():
+            run = resume(folder, data_root=root, progress=progress)
+            return unlike_printed(run, name) or run
+        return _begin_as_printed(name, folder, epochs, root, progress)
+    except TrainingError as error:
+        return str(error)
+
+
+def _begin_as_printed(
+    name: str, folder: Path, epochs: int | None, root: str | Path | None, progress: bool
+) -> Run:
     (folder / CONFIG).unlink(missing_ok=True)  # begun and not saved: its weights are unknown
-    data = load_data("fashion_mnist", image_size=BOOK[name].image_size, root=root)
+    data = load_data(DATA, image_size=BOOK[name].image_size, root=root)
     network = _seeded(
         0,
         lambda: create_model(
@@ -189,7 +207,7 @@ def _train_as_printed(
             num_classes=10,
             in_channels=1,
             image_size=data.image_size,
-            initialization="xavier",
+            initialization=INITIALIZATION,
         ),
     )
     config = TrainConfig(recipe="book", epochs=epochs, out=folder)

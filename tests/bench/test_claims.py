@@ -1,11 +1,17 @@
 """Every figure of the documents that needs no training; how trained ones are judged."""
 
+import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
+from time import monotonic, sleep
 
 import pytest
+import torch
 
 import convworks as cw
+from convworks import api
 from convworks.bench.claims import CLAIMS, SECTIONS, TRAINED
 from convworks.bench.claims.claim import (
     SOURCES,
@@ -16,7 +22,8 @@ from convworks.bench.claims.claim import (
     judge_trained,
     show,
 )
-from convworks.errors import InputError
+from convworks.bench.claims.training import unlike_printed
+from convworks.errors import InputError, TrainingError
 from convworks.report.reproduce import as_page, tally
 from convworks.train.config import TrainConfig
 
@@ -35,8 +42,8 @@ def test_claims(claim: Claim) -> None:
     elif claim.printed is None:
         assert judged.verdict == "answered"
     else:
-        assert judged.verdict == ("document wrong" if claim.wrong else "equal"), judged
-    assert claim.reason or not claim.wrong
+        assert judged.verdict == ("document wrong" if claim.truth else "equal"), judged
+    assert claim.reason or not claim.truth
 
 
 def test_sections_and_sources() -> None:
@@ -44,34 +51,103 @@ def test_sections_and_sources() -> None:
     assert {one.source.split()[0] for one in (*CLAIMS, *TRAINED)} <= set(SOURCES)
 
 
-def test_answers() -> None:
-    """What the documents ask: the figures that other tests know."""
-    found = {one.what: judge(one).ours for one in CLAIMS if one.printed is None and one.ours}
-    assert found["parameters of VGG-11, ten classes, one channel"] == "128,806,154"
-    assert found["convolution as a product of matrices and by Fourier transform"] == "within 1e-05"
-    assert found["stride ½, by zeros between the pixels"] == "within 1e-05"
-    assert found["a tone of an eighth of the rate, in the spectrogram's windows of 64"] == (
-        "frequency 8"
+def convolutions(*layers: tuple[int, int, int, int]) -> tuple[int, int]:
+    """Weights and biases, and multiply-adds, of k×k from c to o channels on maps of side n."""
+    weights = sum(k * k * c * o + o for k, c, o, _ in layers)
+    return weights, sum(k * k * c * o * n * n for k, c, o, n in layers)
+
+
+ALEXNET = convolutions(
+    (11, 1, 96, 54),
+    (5, 96, 256, 26),
+    (3, 256, 384, 12),
+    (3, 384, 384, 12),
+    (3, 384, 256, 12),
+    *((1, i, o, 1) for i, o in ((6400, 4096), (4096, 4096), (4096, 10))),
+)
+NIN = convolutions(
+    (11, 1, 96, 54),
+    *2 * [(1, 96, 96, 54)],
+    (5, 96, 256, 26),
+    *2 * [(1, 256, 256, 26)],
+    (3, 256, 384, 12),
+    *2 * [(1, 384, 384, 12)],
+    (3, 384, 10, 5),
+    *2 * [(1, 10, 10, 5)],
+)
+
+
+def vgg11(side: int) -> tuple[int, int]:
+    wide = [(1, 64, 1), (64, 128, 2), (128, 256, 4), (256, 256, 4), (256, 512, 8), (512, 512, 8)]
+    wide += 2 * [(512, 512, 16)]
+    linear = ((512 * (side // 32) ** 2, 4096), (4096, 4096), (4096, 10))
+    return convolutions(
+        *((3, i, o, side // down) for i, o, down in wide), *((1, i, o, 1) for i, o in linear)
     )
 
 
+GOOGLENET = 5_977_530
+"""Parameters for one channel and ten classes; tests/nets compares the thousand-class network."""
+
+
+def test_answers() -> None:
+    """What the documents ask, worked out by hand."""
+    found = {one.what: judge(one).ours for one in CLAIMS if one.printed is None and one.ours}
+    known = {
+        "convolution as a product of matrices and by Fourier transform": "within 1e-05",
+        "stride ½, by zeros between the pixels": "within 1e-05",
+        "Sobel's filter on the stripes": "[-4, -4, 0, 0, 4, 4]",
+        "FAST's corners of a square": "[[7, 7], [7, 8], [7, 9], [8, 7], [8, 8], [9, 7]]",
+        "L2 pooling of 2×2 windows": show(
+            [[round(n**0.5, 3) for n in line] for line in ((26, 46), (110, 154))]
+        ),
+        "a tone of an eighth of the rate, in the spectrogram's windows of 64": "frequency 8",
+        "parameters of VGG-11, ten classes, one channel": show(vgg11(224)[0]),
+        "its multiply-adds over AlexNet's": show(vgg11(224)[1] / ALEXNET[1]),
+        "multiply-adds at 224 over those at 96": show(vgg11(224)[1] / vgg11(96)[1]),
+        "parameters of NiN over AlexNet's": show(NIN[0] / ALEXNET[0]),
+        "multiply-adds of NiN over AlexNet's": show(NIN[1] / ALEXNET[1]),
+        "GoogLeNet's parameters over AlexNet's": show(GOOGLENET / ALEXNET[0]),
+        "GoogLeNet's parameters over VGG-11's": show(GOOGLENET / vgg11(224)[0]),
+        "GoogLeNet's parameters over NiN's": show(GOOGLENET / NIN[0]),
+    }
+    for what, value in known.items():
+        assert found.pop(what) == value, what
+    for what in found:  # other tests look for the smallest image and measure the memory
+        assert what.startswith(("smallest image", "memory of a training step", "the same, norms"))
+
+
 @pytest.mark.parametrize(
-    ("printed", "ours", "wrong", "verdict"),
+    ("printed", "ours", "truth", "verdict"),
     [
-        (1.0, 1.0, False, "equal"),
-        (1.0, 1.009, False, "equal"),
-        (1.0, 1.02, False, "differs"),
-        (1.0, 1.02, True, "document wrong"),
-        (1.0, 1.0, True, "equal"),
-        (None, 3, False, "answered"),
-        (2.0, Span(1, 3), False, "equal"),
-        (4.0, Span(1, 3), False, "differs"),
-        ("a", "b", False, "differs"),
+        (1.0, 1.0, None, "equal"),
+        (1.0, 1.009, None, "equal"),
+        (1.0, 1.02, None, "differs"),
+        (1.0, 2.01, 2.0, "document wrong"),
+        (1.0, 3.0, 2.0, "differs"),
+        (1.0, 1.0, 2.0, "equal"),
+        (None, 3, None, "answered"),
+        (2.0, Span(1, 3), None, "equal"),
+        (4.0, Span(1, 3), None, "differs"),
+        ("a", "b", None, "differs"),
     ],
 )
-def test_verdicts(printed: object, ours: object, wrong: bool, verdict: str) -> None:
-    claim = Claim("lenet", "S0", "toy", printed, lambda: ours, 0.01, "why", wrong)  # type: ignore[arg-type,return-value]
+def test_verdicts(printed: object, ours: object, truth: object, verdict: str) -> None:
+    claim = Claim("lenet", "S0", "toy", printed, lambda: ours, 0.01, "why", truth=truth)  # type: ignore[arg-type,return-value]
     assert judge(claim).verdict == verdict
+
+
+def test_what_follows_is_marked() -> None:
+    claim = Claim("lenet", "S0", "toy", 3, lambda: 3, derived=True)
+    assert (judge(claim).printed, judge(claim).verdict) == ("3 (follows)", "equal")
+
+
+def test_judging_leaves_the_callers_chance_alone() -> None:
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    cw.reproduce(["operators", "batch-norm"], quick=True)
+    assert torch.equal(torch.rand(3), expected)
 
 
 def test_how_values_are_shown() -> None:
@@ -118,7 +194,10 @@ def test_a_short_training_is_not_judged(run: cw.Run) -> None:
     claim = TrainedClaim("batch-norm", "S0 7.5", "lenet_bn", "test_accuracy", 0.0)
     assert judge_trained(claim, run).verdict == "unfinished"
     assert judge_trained(claim, run).reason == "1 of 10 epochs"
-    assert judge_trained(claim, None).verdict == "not run"
+    stopped = judge_trained(claim, replace(run, summary=None))
+    assert (stopped.verdict, stopped.reason) == ("not run", "it was stopped")
+    missing = judge_trained(claim, "left out by --quick")
+    assert (missing.verdict, missing.reason) == ("not run", "left out by --quick")
 
 
 def test_the_learned_norm(run: cw.Run) -> None:
@@ -141,9 +220,54 @@ def test_trainings_are_kept_and_go_on(fashion_root: Path, tmp_path: Path) -> Non
     made = (tmp_path / "runs" / "lenet" / "summary.json").stat().st_mtime_ns
     assert cw.reproduce(["lenet"], quick=True, **given) == first  # type: ignore[arg-type]
     assert (tmp_path / "runs" / "lenet" / "summary.json").stat().st_mtime_ns == made
-    page = as_page(first, {"threads": 2, "cpu": "X", "gpu": None, "torch": "2"})
+    place: dict[str, object] = {"threads": 2, "cpu": "X", "gpu": None, "torch": "2"}
+    page = as_page(first, place, "convworks reproduce lenet")
+    assert "Written by `convworks reproduce lenet`" in page
     assert f"{len(first)} figures: {tally(first)}." in page
     assert "| S3 7.6 | lenet: test accuracy | asked |" in page
+
+
+def test_a_stopped_training_goes_on(fashion_root: Path, tmp_path: Path) -> None:
+    """SIGTERM inside the second of three epochs; then the figures are those of an undisturbed."""
+    folder = tmp_path / "runs" / "lenet"
+    command = [sys.executable, "-m", "convworks", "reproduce", "lenet", "--epochs", "3"]
+    command += ["--data-root", str(fashion_root), "--runs", str(folder.parent), "--json"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+        deadline = monotonic() + 120
+        while not (folder / "metrics.jsonl").exists():
+            assert process.poll() is None
+            assert monotonic() < deadline
+            sleep(0.05)
+        process.terminate()
+        assert process.wait(60) == 130
+    assert not (folder / "summary.json").exists()
+    subprocess.run(command, check=True, capture_output=True, timeout=300)
+    whole = tmp_path / "whole"
+    cw.reproduce("lenet", epochs=3, runs=whole, data_root=fashion_root, progress=False)
+    stopped, straight = (cw.load(one) for one in (folder, whole / "lenet"))
+    assert len(stopped.history) == 3
+    assert [x.train_loss for x in stopped.history] == [x.train_loss for x in straight.history]
+    assert unlike_printed(stopped, "lenet") == ""
+
+
+def test_a_run_of_other_settings_is_not_the_documents(tmp_path: Path, run: cw.Run) -> None:
+    shutil.copytree(run.path, tmp_path / "runs" / "lenet_bn")
+    judged = cw.reproduce("batch-norm", runs=tmp_path / "runs", progress=False)
+    (accuracy,) = (one for one in judged if one.what == "lenet_bn: test accuracy")
+    assert accuracy.verdict == "not run"
+    assert "initialization paper, not xavier; data digits, not fashion_mnist" in accuracy.reason
+    assert "optimizer adamw, not sgd" in accuracy.reason
+
+
+def test_a_training_that_fails_is_a_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> cw.Run:
+        raise TrainingError("The loss is not finite in step 3.")
+
+    monkeypatch.setattr(api, "_begin_as_printed", fail)
+    judged = {one.what: one for one in cw.reproduce("alexnet", runs=tmp_path)}
+    assert judged["alexnet: test accuracy"].verdict == "not run"
+    assert judged["alexnet: test accuracy"].reason == "The loss is not finite in step 3."
+    assert judged["dropout of alexnet"].verdict == "equal"
 
 
 def test_an_unknown_section_is_named() -> None:

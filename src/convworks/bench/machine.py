@@ -89,7 +89,7 @@ def _products(device: torch.device, precision: torch.dtype) -> list[float]:
 
 
 def _bandwidth(device: torch.device) -> float:
-    """Bytes a second: of two arrays added into a third, of one changed in its place, of one read."""
+    """Bytes a second: of two arrays added into a third, of one changed, of one read."""
     first, second, total = (torch.ones(BYTES // 4, device=device) for _ in range(3))
     return max(
         3 * BYTES / _fastest(lambda: torch.add(first, second, out=total), device),

@@ -1,6 +1,7 @@
 """`convworks reproduce`."""
 
 import json
+import shlex
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -44,7 +45,7 @@ class Reproduce(Command):
     json: bool = False
     """Print JSON."""
 
-    def run(self, _arguments: Sequence[str], /) -> None:
+    def run(self, arguments: Sequence[str], /) -> None:
         """Computes, prints and writes; fails when a figure differs and nothing explains it."""
         from convworks import api
         from convworks.bench.claims import CLAIMS, TRAINED, choose_sections
@@ -71,8 +72,9 @@ class Reproduce(Command):
             data_root=self.data_root,
         )
         place = environment(choose_device("auto"))
+        command = shlex.join(["convworks", "reproduce", *arguments])
         if self.out is not None:
-            self.out.write_text(reproduce.as_page(judged, place), encoding="utf-8")
+            self.out.write_text(reproduce.as_page(judged, place, command), encoding="utf-8")
         if self.json:
             found = {"environment": place, "figures": [asdict(one) for one in judged]}
             print(json.dumps(found, indent=2, ensure_ascii=False))

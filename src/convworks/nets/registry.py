@@ -31,6 +31,8 @@ class ModelSpec:
     in_channels: int
     image_size: int
     stem: Literal["paper", "small"]
+    initialization: "Initialization" = "paper"
+    """How fresh weights are drawn."""
     options: Mapping[str, object] = field(default_factory=dict)
     """Arguments of the network's class in place of the row's."""
 
@@ -80,6 +82,7 @@ def create_model(
         in_channels=row.input[0] if in_channels is None else in_channels,
         image_size=(side := row.input[1] if image_size is None else image_size),
         stem=_choose_stem(row, side, stem),
+        initialization=initialization,
         options=dict(options or {}),
     )
     for option in ("num_classes", "in_channels"):

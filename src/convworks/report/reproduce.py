@@ -43,22 +43,24 @@ def tally(judged: Sequence[Judged]) -> str:
     return ", ".join(f"{count} {verdict}" for verdict, count in counts.most_common())
 
 
-def as_page(judged: Sequence[Judged], environment: dict[str, object]) -> str:
-    """docs/reproduced.md."""
+def as_page(judged: Sequence[Judged], environment: dict[str, object], command: str) -> str:
+    """docs/reproduced.md, written by that command."""
     lines = [
         "# The documents' figures, beside ours",
         "",
         "Every figure that the source documents print, computed again or trained again at their",
-        "settings. Written by `convworks reproduce --out docs/reproduced.md`, on",
+        f"settings. Written by `{command}`, on",
         f"{environment['threads']} threads of an {environment['cpu']}"
         + (f" and {environment['gpu']}" if environment["gpu"] else "")
-        + f", PyTorch {environment['torch']}.",
+        + f", PyTorch {environment['torch']}; what a training ran on stands beside its speed.",
         "",
         f"{len(judged)} figures: {tally(judged)}.",
         "",
         "| | document |",
         "|---|---|",
         *(f"| {name} | {title} |" for name, title in SOURCES.items()),
+        "",
+        "*Follows*: the document prints the formula or the layers, not the figure itself.",
         "",
         "Trainings are one run each with seed 0, Xavier initialization and the `book` recipe, on",
         "54,000 of the 60,000 training images: the rest chooses the epoch whose weights the test",

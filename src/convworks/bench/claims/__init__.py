@@ -6,7 +6,7 @@ from convworks.bench.claims import networks, operators, training
 from convworks.bench.claims.claim import Claim, TrainedClaim
 from convworks.errors import unknown
 
-CLAIMS: tuple[Claim, ...] = (*operators.CLAIMS, *networks.CLAIMS)
+CLAIMS: tuple[Claim, ...] = (*operators.CLAIMS, *networks.CLAIMS, *training.SETTINGS)
 TRAINED: tuple[TrainedClaim, ...] = training.CLAIMS
 SECTIONS = (
     "operators",

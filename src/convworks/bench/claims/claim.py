@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
+import torch
 from torch import nn
 
+from convworks.train.checkpoint import read_settings
 from convworks.train.run import Run
 
 SOURCES = {
@@ -43,7 +45,7 @@ Verdict = Literal[
     "equal", "better", "worse", "document wrong", "differs", "answered", "unfinished", "not run"
 ]
 """`differs`: neither equal nor explained; `answered`: what the document asks and does not print;
-`unfinished`: trained for other epochs than the document's."""
+`unfinished`: a training of fewer epochs than the document's."""
 
 
 @dataclass(frozen=True)
@@ -61,8 +63,10 @@ class Claim:
     tolerance: float = 0.0
     """As a share of the printed number."""
     reason: str = ""
-    wrong: bool = False
-    """Whether the document errs; `reason` then says how, and `ours` is the evidence."""
+    derived: bool = False
+    """Whether `printed` is not written in the document but follows from its formula or text."""
+    truth: Value | None = None
+    """What is right where the document errs; `reason` then says how, and `ours` must find it."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +97,8 @@ class Judged:
 
 def judge(claim: Claim) -> Judged:
     """Computes a claim's figure and compares."""
-    found = None if claim.ours is None else claim.ours()
+    with torch.random.fork_rng(devices=[]):
+        found = None if claim.ours is None else claim.ours()
     verdict: Verdict
     if found is None:
         verdict = "not run"
@@ -101,21 +106,24 @@ def judge(claim: Claim) -> Judged:
         verdict = "answered"
     elif _same(claim.printed, found, claim.tolerance):
         verdict = "equal"
+    elif claim.truth is not None and _same(claim.truth, found, claim.tolerance):
+        verdict = "document wrong"
     else:
-        verdict = "document wrong" if claim.wrong else "differs"
+        verdict = "differs"
+    printed = "asked" if claim.printed is None else show(claim.printed)
     return Judged(
         claim.section,
         claim.source,
         claim.what,
-        "asked" if claim.printed is None else show(claim.printed),
+        f"{printed} (follows)" if claim.derived else printed,
         "" if found is None else show(found),
         verdict,
-        claim.reason if verdict != "equal" or not claim.wrong else "",
+        claim.reason,
     )
 
 
-def judge_trained(claim: TrainedClaim, run: Run | None) -> Judged:
-    """Compares a figure of a run at the document's settings; None: there is no such run."""
+def judge_trained(claim: TrainedClaim, run: Run | str) -> Judged:
+    """Compares a figure of a run at the document's settings; a text says why there is none."""
     name, tolerance, relative, sign = FIGURES[claim.figure]
     judged = partial(
         Judged,
@@ -124,15 +132,16 @@ def judge_trained(claim: TrainedClaim, run: Run | None) -> Judged:
         f"{claim.network}: {name}",
         "asked" if claim.printed is None else show(claim.printed),
     )
-    if run is None or run.summary is None:
-        return judged("", "not run", f"trains {claim.network} for {EPOCHS} epochs")
+    if isinstance(run, str) or run.summary is None:
+        return judged("", "not run", run if isinstance(run, str) else "it was stopped")
     summary, last = run.summary, run.history[-1]
     if claim.figure == "first_norm":
         return judged(_first_norm(run.model), "answered", f"after {summary.epochs} epochs")
     found: float = getattr(summary if hasattr(summary, claim.figure) else last, claim.figure)
     reason = ""
     if claim.figure == "images_per_second":
-        reason = f"{summary.device}, {summary.precision}"
+        place = read_settings(run.path)["environment"]
+        reason = f"{place['gpu'] or place['cpu']}, {place['threads']} threads, {summary.precision}"
         reason += "; the document's ran on a GPU" if claim.printed is not None else ""
     if summary.epochs != EPOCHS:
         return judged(show(found), "unfinished", f"{summary.epochs} of {EPOCHS} epochs")

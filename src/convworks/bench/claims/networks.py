@@ -11,6 +11,7 @@ from convworks.bench.claims.operators import row
 from convworks.measure.memory import predict_memory
 from convworks.measure.summary import Totals, summarize
 from convworks.measure.units import show_bytes
+from convworks.nets.blocks import Concat
 from convworks.nets.densenet import dense_block, transition
 from convworks.nets.googlenet import STAGES, inception, out_channels
 from convworks.nets.registry import create_model
@@ -215,8 +216,8 @@ def _beginning() -> str:
 def _without_channels() -> str:
     try:
         nn.BatchNorm2d()  # type: ignore[call-arg]
-    except TypeError as error:
-        return f"TypeError: {str(error).split('.')[-1]}"
+    except TypeError:
+        return "TypeError"
     return "a layer"
 
 
@@ -233,6 +234,32 @@ def _training_memory(recompute: bool) -> str:
     return show_bytes(predict_memory(model, (1, 224, 224), 256, optimizer="sgd").total)
 
 
+def _inception_paths() -> list[str]:
+    """The channels of the convolutions of each block's four paths, as the network has them."""
+    blocks = [m for m in _model("googlenet", 96).modules() if isinstance(m, Concat)]
+    found = []
+    for block in blocks:
+        paths = [
+            "→".join(str(m.out_channels) for m in path.modules() if isinstance(m, nn.Conv2d))
+            for path in block.children()
+        ]
+        found.append(", ".join(paths))
+    return found
+
+
+def _grouped_widths() -> str:
+    layers = [m for m in _model("resnext50_32x4d", 224).modules() if isinstance(m, nn.Conv2d)]
+    grouped = [m for m in layers if m.groups > 1]
+    widths = dict.fromkeys(m.out_channels for m in grouped)
+    groups = {m.groups for m in grouped}
+    return f"{', '.join(map(str, widths))} in {', '.join(map(str, groups))}"
+
+
+def _dropouts(name: str) -> str:
+    rates = [m.p for m in _model(name, 224).modules() if isinstance(m, nn.Dropout)]
+    return ", ".join(f"{rate:g}" for rate in rates)
+
+
 def _smallest(name: str) -> int:
     return ZOO[name].smallest
 
@@ -243,6 +270,18 @@ BLOCKS: tuple[tuple[str, Callable[[], nn.Module], float, float], ...] = (
     ("5×5", lambda: nn.Conv2d(192, 256, 5, padding=2), 1.22, 963),
 )
 """Parameters and multiply-adds in millions, as printed."""
+INCEPTION_PATHS = (
+    "64, 96→128, 16→32, 32",
+    "128, 128→192, 32→96, 64",
+    "192, 96→208, 16→48, 64",
+    "160, 112→224, 24→64, 64",
+    "128, 128→256, 24→64, 64",
+    "112, 144→288, 32→64, 64",
+    "256, 160→320, 32→128, 128",
+    "256, 160→320, 32→128, 128",
+    "384, 192→384, 48→128, 128",
+)
+"""Channels of the nine blocks."""
 IMAGENET = "needs ImageNet"
 CIFAR = "needs CIFAR-10; train plain20 and plain56 on any set to see it"
 BATCHES = "advice, not a measurement: it needs runs with many batch sizes"
@@ -254,6 +293,7 @@ CLAIMS = (
             f"shapes of {name} at {size}×{size}",
             ", ".join(layers.values()),
             lambda name=name, size=size, layers=layers: _shapes(name, size, layers),  # type: ignore[misc]
+            derived=name == "densenet_book",
         )
         for (name, size), (source, layers) in SHAPES.items()
     ),
@@ -264,7 +304,7 @@ CLAIMS = (
         "244 → 54",
         lambda: f"224 → {_stem_side(224)}, 244 → {_stem_side(244)}",
         reason="244 is written once where 224 is meant: (244 − 11 + 4) / 4 gives 59, not 54",
-        wrong=True,
+        truth="224 → 54, 244 → 59",
     ),
     Claim(
         "alexnet",
@@ -273,19 +313,14 @@ CLAIMS = (
         "nearly 1 GB",
         _linear_bytes,
         reason="26.2 M and 16.8 M numbers of four bytes",
-        wrong=True,
+        truth="172 MB",
     ),
     Claim(
         "alexnet",
         "S0 7.1",
         "of the first, in millions",
         26.2,
-        lambda: (
-            (_model("alexnet", 224).get_submodule("head.fc1.weight".rpartition(".")[0]))
-            .get_parameter("weight")
-            .numel()
-            / 1e6
-        ),
+        lambda: _model("alexnet", 224).get_parameter("head.fc1.weight").numel() / 1e6,
         tolerance=0.002,
     ),
     Claim(
@@ -295,6 +330,20 @@ CLAIMS = (
         16.8,
         lambda: _model("alexnet", 224).get_parameter("head.fc2.weight").numel() / 1e6,
         tolerance=0.002,
+    ),
+    *(
+        Claim(
+            SECTIONS[name],
+            source,
+            f"dropout of {name}",
+            printed,
+            lambda name=name: _dropouts(name),  # type: ignore[misc]
+        )
+        for name, source, printed in (
+            ("alexnet", "S0 7.1", "0.5, 0.5"),
+            ("vgg11", "S0 7.2", "0.5, 0.5"),
+            ("nin", "S0 7.3", "0.5"),
+        )
     ),
     Claim(
         "vgg",
@@ -340,6 +389,13 @@ CLAIMS = (
         [[256, 480], [512, 512, 512, 528, 832], [832, 1024]],
         lambda: [[out_channels(paths) for paths in stage] for stage in STAGES],
     ),
+    Claim(
+        "googlenet",
+        "S0 7.4",
+        "their paths: 1×1, 1×1 to 3×3, 1×1 to 5×5, 1×1 behind pooling",
+        " · ".join(INCEPTION_PATHS),
+        lambda: " · ".join(_inception_paths()),
+    ),
     *(
         Claim(
             "googlenet",
@@ -364,7 +420,7 @@ CLAIMS = (
             lambda block=block: 2 * row(block(), (192, 28, 28)).macs / 1e6,  # type: ignore[misc]
             tolerance=0.01,
             reason=FLOPS_FOR_MACS,
-            wrong=True,
+            truth=2 * printed,
         )
         for what, block, _, printed in BLOCKS
     ),
@@ -395,6 +451,7 @@ CLAIMS = (
         "the written-out layer and PyTorch's",
         "within 1e-05",
         _batch_norms_apart,
+        derived=True,
     ),
     Claim(
         "batch-norm",
@@ -410,10 +467,10 @@ CLAIMS = (
         "γ 0, β 1",
         _beginning,
         reason="a comment swaps them",
-        wrong=True,
+        truth="γ 1, β 0",
     ),
     Claim("batch-norm", "S0 7.5", "best batch sizes", "50 … 100", None, reason=BATCHES),
-    Claim("batch-norm", "S4", "best batch sizes", "64 … 256", None, reason=BATCHES),
+    Claim("batch-norm", "S4", "best batch sizes", "64 … 256, about 128", None, reason=BATCHES),
     Claim(
         "resnet",
         "S3 8.6",
@@ -421,7 +478,7 @@ CLAIMS = (
         "a layer",
         _without_channels,
         reason="the count is required; nn.LazyBatchNorm2d finds it by itself",
-        wrong=True,
+        truth="TypeError",
     ),
     Claim(
         "resnet",
@@ -473,12 +530,19 @@ CLAIMS = (
             lambda name=name: 2 * _published(name).macs / 1e9,  # type: ignore[misc]
             tolerance=0.01,
             reason=FLOPS_FOR_MACS,
-            wrong=True,
+            truth=2 * printed,
         )
         for name, title, printed in (
             ("resnet50", "ResNet-50", 4.1),
             ("resnext50_32x4d", "ResNeXt-50 32×4d", 4.2),
         )
+    ),
+    Claim(
+        "resnext",
+        "S4",
+        "widths of the grouped 3×3 convolutions in the four stages, and their groups",
+        "128, 256, 512, 1024 in 32",
+        _grouped_widths,
     ),
     Claim(
         "densenet",

@@ -165,14 +165,30 @@ def test_costs_are_those_of_the_layer_table(groups: int) -> None:
 def test_what_does_not_fit() -> None:
     with pytest.raises(InputError, match="has 2 channels, the kernels take 3"):
         convolve(torch.zeros(2, 4, 4), torch.zeros(1, 3, 2, 2))
-    with pytest.raises(InputError, match="A 5×5 kernel does not fit a 4×4 image"):
-        convolve(torch.zeros(1, 4, 4), torch.zeros(1, 1, 5, 5))
+    image, kernels = torch.zeros(1, 4, 4), torch.zeros(1, 1, 5, 5)
+    for work in (
+        lambda: convolve(image, kernels),
+        lambda: as_product(image, kernels),
+        lambda: by_fourier(image, kernels),
+        lambda: corr2d(image[0], kernels[0, 0]),
+        lambda: pool2d(image, 5),
+    ):
+        with pytest.raises(InputError, match="A 5×5 window does not fit a 4×4 image"):
+            work()
     with pytest.raises(InputError, match="Pooling is max, .* or a number p above 0, not min"):
         pool2d(torch.zeros(1, 4, 4), 2, kind="min")
     with pytest.raises(InputError, match="a number p above 0, not inf"):
         pool2d(torch.zeros(1, 4, 4), 2, kind=float("inf"))
     with pytest.raises(InputError, match="cannot train on one number a channel"):
         BatchNorm(4)(torch.zeros(1, 4))
+
+
+def test_numbers_stay_of_their_kind() -> None:
+    image, kernels = (X / 7)[None].double(), torch.rand(1, 1, 2, 2).double()
+    for result in (convolve(image, kernels, padding=1), pool2d(image, 2), stretch(image, 2)):
+        assert result.dtype == torch.float64
+    expected = torch.conv2d(image[None], kernels)[0]
+    assert (convolve(image, kernels) - expected).abs().max() < 1e-15
 
 
 def test_images_are_left_as_they_were() -> None:

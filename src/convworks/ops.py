@@ -28,9 +28,8 @@ def corr2d(image: Tensor, kernel: Tensor) -> Tensor:
     Each result is the sum of the products of the kernel and the window that it lies on.
     """
     height, width = kernel.shape
-    rows = output_size(image.shape[0], height)
-    columns = output_size(image.shape[1], width)
-    result = torch.zeros(rows, columns)
+    rows, columns = _windows(image, (height, width), (1, 1))
+    result = image.new_zeros(rows, columns)
     for y, x in product(range(rows), range(columns)):
         result[y, x] = (image[y : y + height, x : x + width] * kernel).sum()
     return result
@@ -50,10 +49,6 @@ def convolve(
         )
     padded = pad(image, padding)
     down, right = _pair(stride)
-    if min(_windows(padded, kernels.shape[2:], (1, 1))) < 1:
-        size = "×".join(map(str, padded.shape[1:]))
-        window = "×".join(map(str, kernels.shape[2:]))
-        raise InputError(f"A {window} kernel does not fit a {size} image.")
     maps = [
         torch.stack([corr2d(x, k) for x, k in zip(padded, kernel, strict=True)]).sum(0)
         for kernel in kernels
@@ -66,7 +61,7 @@ def pad(image: Tensor, padding: Pair, value: float = 0.0) -> Tensor:
     """The image with rows and columns of `value` on every side."""
     vertical, horizontal = _pair(padding)
     channels, height, width = image.shape
-    result = torch.full((channels, height + 2 * vertical, width + 2 * horizontal), value)
+    result = image.new_full((channels, height + 2 * vertical, width + 2 * horizontal), value)
     result[:, vertical : vertical + height, horizontal : horizontal + width] = image
     return result
 
@@ -97,11 +92,11 @@ def by_fourier(image: Tensor, kernels: Tensor) -> Tensor:
     rows and columns that wrap around the edge are cut off.
     """
     height, width = image.shape[1:]
+    rows, columns = _windows(image, kernels.shape[2:], (1, 1))
     spectrum = torch.fft.rfft2(image)
     filters = torch.fft.rfft2(kernels, s=(height, width)).conj()
     full: Tensor = torch.fft.irfft2((spectrum * filters).sum(1), s=(height, width))
-    rows = output_size(height, kernels.shape[2])
-    return full[:, :rows, : output_size(width, kernels.shape[3])]
+    return full[:, :rows, :columns]
 
 
 def stretch(image: Tensor, factor: int) -> Tensor:
@@ -110,7 +105,7 @@ def stretch(image: Tensor, factor: int) -> Tensor:
     What a transposed convolution begins with; the side n becomes (n − 1)·factor + 1.
     """
     channels, height, width = image.shape
-    result = torch.zeros(channels, (height - 1) * factor + 1, (width - 1) * factor + 1)
+    result = image.new_zeros(channels, (height - 1) * factor + 1, (width - 1) * factor + 1)
     result[:, ::factor, ::factor] = image
     return result
 
@@ -180,7 +175,7 @@ def pool2d(
     down, right = _pair(window if stride is None else stride)
     padded = pad(image, padding, value=-torch.inf if kind == "max" else 0.0)
     rows, columns = _windows(padded, (height, width), (down, right))
-    result = torch.zeros(len(image), rows, columns)
+    result = image.new_zeros(len(image), rows, columns)
     for c, y, x in product(range(len(image)), range(rows), range(columns)):
         top, left = y * down, x * right
         result[c, y, x] = operators[kind](padded[c, top : top + height, left : left + width])
@@ -199,10 +194,13 @@ def _draw(window: Tensor) -> Tensor:
 
 
 def _windows(image: Tensor, window: Sequence[int], stride: tuple[int, int]) -> tuple[int, int]:
-    return (
-        output_size(image.shape[1], window[0], stride=stride[0]),
-        output_size(image.shape[2], window[1], stride=stride[1]),
-    )
+    """How many fit down and across; InputError for none."""
+    height, width = image.shape[-2:]
+    rows = output_size(height, window[0], stride=stride[0])
+    columns = output_size(width, window[1], stride=stride[1])
+    if min(rows, columns) < 1:
+        raise InputError(f"A {window[0]}×{window[1]} window does not fit a {height}×{width} image.")
+    return rows, columns
 
 
 def _pair(value: Pair) -> tuple[int, int]:

@@ -118,8 +118,8 @@ def test_a_signal_saves_and_resume_ends_in_the_same_place(number: signal.Signals
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_to_the_decoding_processes_too(number: signal.Signals) -> None:
-    """A terminal's Ctrl-C and a scheduler's SIGTERM reach all processes of a run."""
+def test_a_signal_while_pictures_are_decoded(number: signal.Signals) -> None:
+    """A terminal's Ctrl-C and a scheduler's SIGTERM reach all processes of a run's group."""
     write_digits(Path("pictures"), classes=(0, 1), count=60)
     arguments = ["--data", "pictures", "--epochs", "30", "--image-size", "16", "--workers", "2"]
     process = subprocess.Popen(

@@ -148,7 +148,7 @@ def test_resuming_an_image_folder(digit_pictures: Path) -> None:
         return nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(784, 3))
 
     whole = fit(net(), data, replace(config, out=Path("whole")))
-    stopped = replace(config, out=Path("stopped"), workers=0)
+    stopped = replace(config, out=Path("stopped"), workers=1)
     with pytest.raises(RuntimeError, match="crash"):
         fit(net(), data, stopped, observers=[StopAfterEpoch(2)])
     assert_same(fit(net(), data, stopped, resume=True), whole)
@@ -202,6 +202,7 @@ def test_the_run_folder(digits: Data) -> None:
         "in_channels": 1,
         "image_size": 16,
         "stem": "paper",
+        "initialization": "paper",
         "options": {},
     }
     assert config["data"]["name"] == "digits"
@@ -558,7 +559,7 @@ def test_files_that_a_run_has_lost_are_named(digits: Data) -> None:
 
 
 def test_a_folder_that_has_moved_is_resumed(digit_pictures: Path) -> None:
-    config = TrainConfig(epochs=2, batch_size=8, out=Path("run"), workers=0)
+    config = TrainConfig(epochs=2, batch_size=8, out=Path("run"), workers=1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loop, "_close_epoch", crash_after(loop._close_epoch))
         with pytest.raises(RuntimeError, match="crash"):

@@ -8,6 +8,7 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from convworks.data.kept import Pixels
 from convworks.data.splits import FileImages, Parts
 from convworks.errors import InputError
 
@@ -115,17 +116,48 @@ def decode(path: Path, channels: int, size: int, crop_seed: int | None = None) -
     area and 3:4 to 4:3, as Szegedy et al. 2014 (section 6) train. EXIF rotation is applied.
     Raises InputError with the path when the file cannot be decoded.
     """
+    picture = _open(path, channels, 2 * size)
+    return cut(picture, picture.size, size, crop_seed)
+
+
+def squeeze(path: Path, channels: int, side: int) -> Pixels:
+    """A whole picture as uint8 side×side×C, whatever its shape, and its width and height.
+
+    `cut` takes parts of it as of the picture itself. Raises InputError as `decode` does.
+    """
+    picture = _open(path, channels, side)
+    squeezed = picture.resize((side, side), Image.Resampling.BILINEAR)
+    return np.array(squeezed).reshape(side, side, channels), picture.size
+
+
+def cut(
+    picture: Image.Image, shape: tuple[int, int], size: int, crop_seed: int | None = None
+) -> Tensor:
+    """The part that `decode` takes of a picture of that width and height, as uint8 C×size×size.
+
+    The picture may have been squeezed.
+    """
+    box = _central_box(shape) if crop_seed is None else _random_box(shape, crop_seed)
+    down, right = picture.height / shape[1], picture.width / shape[0]
+    left, top, end, bottom = box
+    placed = (left * right, top * down, end * right, bottom * down)
+    pixels = np.array(picture.resize((size, size), Image.Resampling.BILINEAR, box=placed))
+    found = torch.from_numpy(pixels)
+    return found.unsqueeze(0) if found.ndim == 2 else found.movedim(2, 0).contiguous()
+
+
+def _open(path: Path, channels: int, least: int) -> Image.Image:
+    """A decoded picture, turned as its EXIF data say, grey or RGB.
+
+    A JPEG is decoded at a smaller scale, which is faster, but to no less than `least` pixels.
+    """
     mode = "L" if channels == 1 else "RGB"
     try:
         with Image.open(path) as file:
-            file.draft(mode, (size * 2, size * 2))  # a JPEG decodes at a smaller scale, faster
-            picture = _to_eight_bits(ImageOps.exif_transpose(file)).convert(mode)
+            file.draft(mode, (least, least))
+            return _to_eight_bits(ImageOps.exif_transpose(file)).convert(mode)
     except Exception as error:  # whatever a decoder stumbles over, the file is the reason
         raise unreadable(path, error) from error
-    box = _central_box(picture.size) if crop_seed is None else _random_box(picture.size, crop_seed)
-    picture = picture.resize((size, size), Image.Resampling.BILINEAR, box=box)
-    pixels = torch.from_numpy(np.array(picture))
-    return pixels.unsqueeze(0) if channels == 1 else pixels.movedim(2, 0).contiguous()
 
 
 def _to_eight_bits(picture: Image.Image) -> Image.Image:

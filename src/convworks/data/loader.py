@@ -4,18 +4,19 @@ Order and crops depend on the epoch's seed alone, so an epoch can be entered aga
 """
 
 import os
-import signal
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from math import ceil
 
 import torch
+from PIL import Image
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
-from convworks.data.folder import decode
+from convworks.data.folder import cut, decode, squeeze
+from convworks.data.kept import Pixels, keep, keepable
 from convworks.data.splits import FileImages, Images, MemoryImages
-from convworks.errors import InputError
 
 Batch = tuple[Tensor, Tensor]
 """uint8 N×C×H×W pictures and int64 N labels."""
@@ -69,8 +70,20 @@ class MemoryLoader(Loader):
             yield self.pixels[chosen], self.labels[chosen]
 
 
+SQUEEZED = 1.5
+"""Pictures that random parts are cut of are kept at so many times the size of the parts: the
+smallest, 35 % of the area, then has nine tenths of the pixels that it is shown with."""
+AHEAD = 2
+"""Batches that are made ready while a GPU computes."""
+
+
 class FileLoader(Loader):
-    """From files, decoded to C×S×S by `workers` processes; `crop` takes a random part of each."""
+    """From files, decoded to C×S×S by `workers` threads; `crop` takes a random part of each.
+
+    Each file is decoded once, as far as there is memory to keep it (`data.kept`). Threads do not
+    wait for each other: decoders let go of Python's lock. On a CPU they work between the steps,
+    which need the same cores.
+    """
 
     def __init__(
         self,
@@ -83,68 +96,62 @@ class FileLoader(Loader):
         crop: bool,
     ) -> None:
         super().__init__(images, batch_size, shuffle)
+        self.images = images
         self.device = device
-        self.plan: list[list[tuple[int, int | None]]] = []
+        self.image_size = image_size
+        self.workers = workers
         self.crop = crop
-        self.source: DataLoader[Sample] = DataLoader(
-            _Decoded(images, image_size),
-            batch_sampler=self.plan,
-            num_workers=workers,
-            collate_fn=_collate,
-            worker_init_fn=_leave_signals_to_the_parent,
-            persistent_workers=workers > 0,
-            pin_memory=device.type == "cuda",
-        )
+        self.side = round(SQUEEZED * image_size) if crop else image_size
+        size = (self.count, images.channels, self.side)
+        self.squeezed = keepable(*size)
+        self.kept = keep(*size)
 
     def epoch(self, seed: int = 0, start: int = 0) -> Iterator[Batch]:
         """The epoch's batches, from batch `start` on. InputError names a picture it cannot read."""
-        self.plan[:] = [
-            [(i, seed * self.count + i if self.crop else None) for i in indices.tolist()]
-            for indices in self.order(seed)[start:]
-        ]
-        for pixels, labels, failure in self.source:
-            if failure:
-                raise InputError(failure)
-            yield (
-                pixels.to(self.device, non_blocking=True),
-                labels.to(self.device, non_blocking=True),
-            )
-
-
-Sample = tuple[Tensor, int, str]
-"""Pixels, label, and why the file could not be read."""
-
-
-class _Decoded(Dataset[Sample]):
-    """Decodes (index, crop seed). A failure is returned: raised, it would bring a traceback."""
-
-    def __init__(self, images: FileImages, image_size: int) -> None:
-        self.images = images
-        self.image_size = image_size
-
-    def __getitem__(self, item: tuple[int, int | None]) -> Sample:
-        index, crop_seed = item
-        channels, size = self.images.channels, self.image_size
-        label = int(self.images.labels[index])
+        pool = ThreadPoolExecutor(self.workers)
         try:
-            return decode(self.images.paths[index], channels, size, crop_seed), label, ""
-        except InputError as error:
-            return torch.zeros(channels, size, size, dtype=torch.uint8), label, str(error)
+            waiting: deque[tuple[Tensor, list[Future[Tensor]]]] = deque()
+            for chosen in self.order(seed)[start:]:
+                work = [pool.submit(self._pixels, i, seed) for i in chosen.tolist()]
+                waiting.append((self.images.labels[chosen], work))
+                if len(waiting) > (0 if self.device.type == "cpu" else AHEAD):
+                    yield self._batch(*waiting.popleft())
+            for each in waiting:
+                yield self._batch(*each)
+        finally:
+            pool.shutdown(cancel_futures=True)
 
+    def _batch(self, labels: Tensor, work: list[Future[Tensor]]) -> Batch:
+        pixels = torch.stack([each.result() for each in work])
+        if self.device.type == "cuda":
+            pixels, labels = pixels.pin_memory(), labels.pin_memory()
+        return (
+            pixels.to(self.device, non_blocking=True),
+            labels.to(self.device, non_blocking=True),
+        )
 
-def _leave_signals_to_the_parent(_worker: int) -> None:
-    """A terminal or a scheduler signals all processes, and the parent decides what that means.
+    def _pixels(self, index: int, seed: int) -> Tensor:
+        channels, size = self.images.channels, self.image_size
+        crop_seed = seed * self.count + index if self.crop else None
+        if not self.squeezed:
+            return decode(self.images.paths[index], channels, size, crop_seed)
+        pixels, shape = (self.kept and self.kept.get(index)) or self._decode(index)
+        if not self.crop:
+            return torch.from_numpy(pixels).movedim(2, 0)
+        picture = Image.fromarray(pixels if channels == 3 else pixels[:, :, 0])
+        return cut(picture, shape, size, crop_seed)
 
-    It still needs the batches under way after SIGINT. After SIGTERM a worker goes without a word:
-    PyTorch would raise an error in the middle of the parent's step for one that died of it.
-    """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda _number, _frame: os._exit(0))
-
-
-def _collate(samples: list[Sample]) -> tuple[Tensor, Tensor, str]:
-    pixels, labels, failures = zip(*samples, strict=True)
-    return torch.stack(pixels), torch.tensor(labels), next(filter(None, failures), "")
+    def _decode(self, index: int) -> Pixels:
+        """What is kept of a picture: a whole one that parts are cut of, else the central square."""
+        path, channels = self.images.paths[index], self.images.channels
+        if self.crop:
+            found = squeeze(path, channels, self.side)
+        else:
+            square = decode(path, channels, self.side)
+            found = square.movedim(0, 2).numpy(), (self.side, self.side)
+        if self.kept:
+            self.kept.put(index, *found)
+        return found
 
 
 def open_loader(
@@ -159,7 +166,7 @@ def open_loader(
 ) -> Loader:
     """The loader for pictures in memory or on disk; `workers` and `crop` concern those on disk.
 
-    They are decoded by `workers` processes; None: one a core, 8 at most.
+    They are decoded by `workers` threads; None: one a core, 8 at most.
     """
     if isinstance(images, MemoryImages):
         return MemoryLoader(images, batch_size, shuffle, device)

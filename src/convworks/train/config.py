@@ -66,7 +66,7 @@ class TrainConfig:
     compile: Compile = "auto"
     """Whether to run the network through torch.compile; auto: off."""
     workers: Annotated[int | None, _shown("INT", "one a core, 8 at most")] = None
-    """Processes that decode pictures from files."""
+    """Threads that decode pictures from files."""
     init: Annotated[Path | None, _shown("CHECKPOINT", "fresh weights")] = None
     """Weights to begin with: a run folder or a .safetensors file of the same network."""
     out: Annotated[Path | None, _shown("DIR", "runs/MODEL-DATA")] = None
@@ -84,7 +84,7 @@ class TrainConfig:
             value = getattr(self, name)
             if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
                 raise UsageError(f"{_flag(name)} must be a whole number, not {value!r}.")
-        for name in ("epochs", "batch_size"):
+        for name in ("epochs", "batch_size", "workers"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UsageError(f"{_flag(name)} must be at least 1, not {value}.")
@@ -100,8 +100,6 @@ class TrainConfig:
                 raise UsageError(f"{_flag(name)} must lie in 0…1, 1 excluded, not {value}.")
         if not 0 <= self.seed < 2**63:
             raise UsageError(f"--seed must lie in 0…2⁶³ − 1, not {self.seed}.")
-        if self.workers is not None and self.workers < 0:
-            raise UsageError(f"--workers must be 0 or more, not {self.workers}.")
 
     def to_dict(self) -> dict[str, object]:
         """Plain values, for JSON."""

@@ -1,0 +1,63 @@
+"""Decoded pictures kept in memory, so that each file is decoded once and not once an epoch."""
+
+from pathlib import Path
+
+import numpy as np
+
+LARGEST = 4 * 2**30
+"""Bytes of a part of a data set that is kept. Larger ones are decoded anew in every epoch, on every
+machine, so that the pixels that a network sees do not depend on the memory there is."""
+SHARE = 0.25
+"""Of the free memory, at most."""
+
+
+Pixels = tuple[np.ndarray, tuple[int, int]]
+"""uint8 H×W×C, and the width and height of the picture that they were squeezed from."""
+
+
+class Kept:
+    """Squares of pixels, side×side×channels, taken from the system as they are filled."""
+
+    def __init__(self, count: int, channels: int, side: int) -> None:
+        self.pixels = np.zeros((count, side, side, channels), np.uint8)
+        self.sizes = np.zeros((count, 2), np.int32)
+        """Width and height of the whole picture; 0 as long as it is not there."""
+
+    def get(self, index: int) -> Pixels | None:
+        """A picture's pixels, not to be changed, and its size; None: it is not there."""
+        width, height = self.sizes[index].tolist()
+        return (self.pixels[index], (width, height)) if width else None
+
+    def put(self, index: int, pixels: np.ndarray, size: tuple[int, int]) -> None:
+        """Keeps a picture."""
+        self.pixels[index] = pixels
+        self.sizes[index] = size
+
+
+def keep(count: int, channels: int, side: int) -> Kept | None:
+    """Room for so many pictures; None when they are too many for this machine."""
+    size = count * channels * side**2
+    if not keepable(count, channels, side) or size > SHARE * free_memory():
+        return None
+    return Kept(count, channels, side)
+
+
+def keepable(count: int, channels: int, side: int) -> bool:
+    """Whether so many pictures are few enough to be kept where there is memory."""
+    return count * channels * side**2 <= LARGEST
+
+
+def free_memory() -> int:
+    """Bytes that can be taken without pushing others out; 0 where the system does not say."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        free = next(int(x.split()[1]) * 1024 for x in lines if x.startswith("MemAvailable"))
+    except (OSError, StopIteration):
+        return 0
+    try:
+        group = Path("/sys/fs/cgroup")
+        limit = int((group / "memory.max").read_text())
+        free = min(free, limit - int((group / "memory.current").read_text()))
+    except (OSError, ValueError):  # no limit is written as "max"
+        pass
+    return free

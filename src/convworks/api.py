@@ -14,6 +14,7 @@ from convworks.bench.contest import Contestant
 from convworks.bench.speed import Bench, benchmark
 from convworks.data.sources import SOURCES, load_data
 from convworks.data.splits import Data
+from convworks.deploy.export import Exported, export
 from convworks.errors import InputError, TrainingError
 from convworks.measure.memory import Memory, predict_memory
 from convworks.measure.summary import summarize
@@ -30,12 +31,14 @@ from convworks.train.run import Run, build_model, evaluate, load, read_config
 __all__ = [
     "Bench",
     "Contestant",
+    "Exported",
     "Memory",
     "Run",
     "TrainConfig",
     "benchmark",
     "create_model",
     "evaluate",
+    "export",
     "fit",
     "list_models",
     "load",

@@ -9,6 +9,7 @@ import tyro
 from convworks.cli.bench import BenchCommand
 from convworks.cli.command import PARSING, Command
 from convworks.cli.compare import Compare
+from convworks.cli.export import Export
 from convworks.cli.models import Models
 from convworks.cli.reproduce import Reproduce
 from convworks.cli.summary import Summary
@@ -22,9 +23,10 @@ COMMANDS: dict[str, Callable[..., Command]] = {
     "compare": Compare,
     "bench": BenchCommand,
     "reproduce": Reproduce,
+    "export": Export,
 }
 
-DESCRIPTION = """Convolutional image classifiers: build, train, measure.
+DESCRIPTION = """Convolutional image classifiers: build, train, measure, ship.
 
 `convworks train` alone trains LeNet on real digits in seconds, offline."""
 

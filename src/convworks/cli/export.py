@@ -1,0 +1,53 @@
+"""`convworks export`."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from convworks.cli.command import Command
+
+
+@dataclass(frozen=True, kw_only=True)
+class Export(Command):
+    """Write a trained network for other programs: convworks export runs/lenet-digits."""
+
+    run_folder: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
+    """The run's folder."""
+    format: Literal["onnx", "openvino", "pt2"] = "onnx"
+    """For ONNX Runtime, OpenVINO, or torch.export."""
+    int8: bool = False
+    """Weights and activations in 8 bits, for onnx and openvino."""
+    out: Annotated[
+        Path | None,
+        tyro.conf.arg(metavar="FILE", help_behavior_hint="(default: model.onnx in the run folder)"),
+    ] = None
+    """The file; a model card is written beside it, and OpenVINO's weights."""
+    data_root: Annotated[
+        Path | None,
+        tyro.conf.arg(
+            metavar="DIR", help_behavior_hint="(default: $CONVWORKS_DATA, else ~/.cache/convworks)"
+        ),
+    ] = None
+    """Where the run's data lie: the file is tested with them."""
+    json: bool = False
+    """Print JSON."""
+
+    def run(self, _arguments: Sequence[str], /) -> None:
+        """Writes, compares and prints."""
+        from convworks import api
+
+        run = api.load(self.run_folder)
+        found = api.export(run, self.format, self.out, int8=self.int8, data_root=self.data_root)
+        if self.json:
+            print(json.dumps(asdict(found) | {"path": str(found.path)}, indent=2))
+            return
+        print(
+            f"{found.path}: {found.precision}, {found.bytes / 1e6:,.1f} MB; test accuracy"
+            f" {found.test_accuracy:.4f} of {found.test_images:,} pictures, the run's network"
+            f" {found.run_accuracy:.4f}"
+        )
+        print(f"how to use it: {found.path}.md")

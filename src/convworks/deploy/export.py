@@ -1,0 +1,301 @@
+"""From a run to a file for ONNX Runtime, OpenVINO or `torch.export`, checked before it is kept."""
+
+import json
+import tempfile
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from convworks.data.augment import Preparation
+from convworks.data.loader import open_loader
+from convworks.data.sources import load_data
+from convworks.data.splits import Data, Images
+from convworks.deploy.card import write_card
+from convworks.deploy.runtime import ENTRY, INPUT, OUTPUT, SUFFIXES, Pixels, open_deployed, runtime
+from convworks.errors import ConvworksError, InputError, UsageError, unknown
+from convworks.nets.registry import spec_of
+from convworks.train.run import Run
+from convworks.version import __version__
+
+Format = Literal["onnx", "openvino", "pt2"]
+BATCHES = (1, 7, 32)
+"""The file's outputs are compared with the network's on so many real pictures at once."""
+CLOSE = 1e-3
+"""So far a probability of an fp32 file may be off: the runtimes order their sums otherwise."""
+LOST = 0.005
+"""So much test accuracy int8 may cost, or two pictures."""
+CALIBRATION = 512
+"""Pictures of the training part that the ranges of int8 are taken from."""
+BATCH = 64
+
+
+class ExportError(ConvworksError, RuntimeError):
+    """The file does not do what the network does; none is left."""
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A file that was written, and how near it comes; plain values, for JSON."""
+
+    path: Path
+    format: Format
+    precision: Literal["fp32", "int8"]
+    bytes: int
+    farthest: float
+    """The largest difference of a probability from the network's, on real pictures."""
+    test_images: int
+    test_accuracy: float
+    """Of the file, as its runtime computes by itself."""
+    run_accuracy: float
+    """Of the run's network, in fp32."""
+
+
+class Shipped(nn.Module):
+    """uint8 pictures of the trained size to probabilities: what a file holds."""
+
+    def __init__(self, model: nn.Module, preparation: Preparation) -> None:
+        super().__init__()
+        self.model = model
+        mean, std = (torch.tensor(x) * 255 for x in (preparation.mean, preparation.std))
+        self.mean: Tensor
+        self.std: Tensor
+        self.register_buffer("mean", mean[:, None, None])
+        self.register_buffer("std", std[:, None, None])
+
+    def forward(self, images: Tensor) -> Tensor:
+        """N×C×S×S to N×classes."""
+        logits = self.model((images.float() - self.mean) / self.std)
+        return F.softmax(logits, dim=1)
+
+
+def export(
+    run: Run,
+    format: Format = "onnx",  # noqa: A002 (the word that users look for)
+    out: str | Path | None = None,
+    *,
+    int8: bool = False,
+    data: Data | None = None,
+    data_root: str | Path | None = None,
+) -> Exported:
+    """Writes a run's network for other programs, and a model card beside it.
+
+    The file takes any number of uint8 pictures at once and holds labels, normalisation and notes.
+    `out` None: `model` with the format's ending in the run folder. With `int8`, weights and
+    activations have 8 bits, their ranges taken from the training part; for ONNX and OpenVINO.
+
+    The written file is compared with the network on real pictures, and both are tested. Raises
+    ExportError when they differ, and leaves no file; InputError when `data`, by default the run's
+    own, or the format's runtime is not there.
+    """
+    if format not in get_args(Format):
+        raise unknown("format", format, get_args(Format))
+    if int8 and format == "pt2":
+        raise UsageError(
+            "--int8 is for onnx and openvino: torch.export keeps the network as it is."
+        )
+    path = _target(run, format, out, int8)
+    data = data or load_data(**{k: v for k, v in run.data.items() if k != "digest"}, root=data_root)
+    if run.classes != data.classes:
+        raise InputError(f"The run knows other classes than {data.title}: {', '.join(run.classes)}")
+    shipped = Shipped(run.model.cpu(), run.preparation).eval()
+    metadata = describe(run, data)
+    with tempfile.TemporaryDirectory(prefix=".export", dir=path.parent) as folder:
+        made = Path(folder) / path.name
+        with _quiet():
+            _WRITERS[format](shipped, made, metadata, _ranges(run, data) if int8 else None)
+        found = _check(run, data, shipped, made, path, format, int8)
+        write_card(made.with_name(f"{made.name}.md"), run, data, found, metadata)
+        for file in sorted(Path(folder).iterdir(), key=lambda file: file.name == path.name):
+            file.replace(path.with_name(file.name))  # the network itself last
+    return found
+
+
+def describe(run: Run, data: Data) -> dict[str, Any]:
+    """What travels in the file; plain values."""
+    spec = spec_of(run.model)
+    side, channels = run.preparation.image_size, data.channels
+    return {
+        "convworks": __version__,
+        "network": spec.name if spec else type(run.model).__name__,
+        "options": asdict(spec) if spec else {},
+        "labels": list(run.classes),
+        "input": {
+            "name": INPUT,
+            "shape": [channels, side, side],
+            "type": "uint8",
+            "colours": "RGB" if channels == 3 else "grey",
+            "preparation": f"the central square, scaled bilinearly to {side} pixels;"
+            " normalisation is in the network",
+        },
+        "output": {"name": OUTPUT, "shape": [len(run.classes)], "type": "float32"},
+        "normalisation": {"mean": run.preparation.mean, "std": run.preparation.std},
+        "data": data.title,
+        "test_accuracy": run.summary.test_accuracy if run.summary else None,
+        "licence": f"convworks is MIT-licensed. The weights were learned from {data.title}: its"
+        " licence says what they may be used for.",
+    }
+
+
+def _target(run: Run, kind: Format, out: str | Path | None, int8: bool) -> Path:
+    """Where the file is to stand; its folder is there."""
+    suffix = SUFFIXES[kind]
+    path = run.path / f"model{'.int8' * int8}{suffix}" if out is None else Path(out)
+    if path.is_dir():
+        raise InputError(f"{path} is a folder: name a file such as {path}/model{suffix}.")
+    if path.suffix != suffix:
+        raise InputError(f"A file for {kind} ends in {suffix}: name it {path.stem}{suffix}.")
+    if not path.parent.is_dir():
+        raise InputError(f"There is no folder {path.parent} to write {path.name} in.")
+    return path
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without what the exporters say about themselves."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _program(shipped: Shipped, metadata: Mapping[str, Any]) -> torch.export.ExportedProgram:
+    """The network for any number of pictures."""
+    images = torch.zeros(2, *metadata["input"]["shape"], dtype=torch.uint8)
+    batch = torch.export.Dim("batch", min=1)
+    return torch.export.export(shipped, (images,), dynamic_shapes=({0: batch},))
+
+
+def _write_pt2(shipped: Shipped, path: Path, metadata: Mapping[str, Any], _ranges: object) -> None:
+    program = _program(shipped, metadata)
+    torch.export.save(program, path, extra_files={ENTRY: json.dumps(metadata)})
+
+
+def _write_onnx(
+    shipped: Shipped, path: Path, metadata: Mapping[str, Any], ranges: Iterator[Pixels] | None
+) -> None:
+    onnx = runtime("onnx")
+    runtime("onnxscript")
+    program = torch.onnx.export(
+        _program(shipped, metadata),
+        input_names=[INPUT],
+        output_names=[OUTPUT],
+        dynamo=True,
+        verbose=False,
+    )
+    assert program is not None
+    program.save(path, external_data=False)
+    if ranges is not None:
+        _quantize(path, ranges)
+    model = onnx.load(path)
+    for value in (*model.graph.input, *model.graph.output):
+        value.type.tensor_type.shape.dim[0].dim_param = "batch"
+    onnx.helper.set_model_props(model, {ENTRY: json.dumps(metadata)})
+    onnx.save(model, path)
+
+
+def _quantize(path: Path, ranges: Iterator[Pixels]) -> None:
+    """The network at that path in 8 bits: weights by channel, activations by what was seen."""
+    quantization = runtime("onnxruntime.quantization")
+    shape_inference = runtime("onnxruntime.quantization.shape_inference")
+
+    class Reader(quantization.CalibrationDataReader):  # type: ignore[misc,name-defined]
+        def get_next(self) -> dict[str, Pixels] | None:
+            pixels = next(ranges, None)
+            return None if pixels is None else {INPUT: pixels}
+
+    prepared = path.with_name("prepared.onnx")
+    shape_inference.quant_pre_process(str(path), str(prepared), skip_symbolic_shape=True)
+    quantization.quantize_static(
+        str(prepared),
+        str(path),
+        Reader(),
+        quant_format=quantization.QuantFormat.QDQ,
+        per_channel=True,
+        weight_type=quantization.QuantType.QInt8,
+        activation_type=quantization.QuantType.QUInt8,
+        op_types_to_quantize=["Conv", "Gemm", "MatMul", "Add", "Concat", "MaxPool", "AveragePool"],
+    )
+    prepared.unlink()
+
+
+def _write_openvino(
+    shipped: Shipped, path: Path, metadata: Mapping[str, Any], ranges: Iterator[Pixels] | None
+) -> None:
+    """By way of ONNX, of which OpenVINO takes 8 bits too.
+
+    Read by the core: `openvino.convert_model` would report its use over the network.
+    """
+    openvino = runtime("openvino")
+    between = path.with_suffix(".onnx")
+    _write_onnx(shipped, between, metadata, ranges)
+    model = openvino.Core().read_model(between)
+    model.set_rt_info(json.dumps(metadata), [ENTRY])
+    openvino.save_model(model, path, compress_to_fp16=False)
+    between.unlink()
+
+
+_WRITERS = {"onnx": _write_onnx, "openvino": _write_openvino, "pt2": _write_pt2}
+
+
+def _check(
+    run: Run, data: Data, shipped: Shipped, made: Path, path: Path, kind: Format, int8: bool
+) -> Exported:
+    """Compares the file with the network; ExportError when it is another."""
+    exact, usual = open_deployed(made, exact=True), open_deployed(made)
+    farthest, right, ours, count = 0.0, 0, 0, 0
+    for pixels, labels in _pictures(data.test, run, len(data.test)):
+        with torch.inference_mode():
+            expected = shipped(torch.from_numpy(pixels)).numpy()
+        if count == 0:
+            for size in BATCHES:
+                found = exact.run(pixels[:size])
+                farthest = max(farthest, float(np.abs(found - expected[:size]).max()))
+        right += int((usual.run(pixels).argmax(1) == labels).sum())
+        ours += int((expected.argmax(1) == labels).sum())
+        count += len(labels)
+    if not int8 and not farthest <= CLOSE:
+        raise ExportError(
+            f"The {kind} file gives other probabilities than the network (by {farthest:.3g}):"
+            " nothing was written."
+        )
+    if ours - right > max(LOST * count, 2):
+        raise ExportError(
+            f"The {kind} file is right in {right:,} of {count:,} test pictures, the network in"
+            f" {ours:,}: nothing was written." + " Export it without --int8." * int8
+        )
+    size = sum(file.stat().st_size for file in made.parent.iterdir())
+    precision: Literal["fp32", "int8"] = "int8" if int8 else "fp32"
+    return Exported(path, kind, precision, size, farthest, count, right / count, ours / count)
+
+
+def _ranges(run: Run, data: Data) -> Iterator[Pixels]:
+    """Pictures to calibrate with."""
+    return (pixels for pixels, _ in _pictures(data.train, run, CALIBRATION))
+
+
+def _pictures(images: Images, run: Run, count: int) -> Iterator[tuple[Pixels, np.ndarray]]:
+    """Batches of the first pictures of a part at the network's size, and their labels."""
+    side = run.preparation.image_size
+    cpu = torch.device("cpu")
+    loader = open_loader(images, batch_size=BATCH, image_size=side, device=cpu)
+    for pixels, labels in loader.epoch():
+        if count <= 0:
+            return
+        yield _at_size(pixels, side)[:count].numpy(), labels[:count].numpy()
+        count -= len(pixels)
+
+
+def _at_size(pixels: Tensor, side: int) -> Tensor:
+    """uint8 pictures scaled as the trainer scales them."""
+    if pixels.shape[2:] == (side, side):
+        return pixels
+    smaller = max(pixels.shape[2:]) > side
+    scaled = F.interpolate(pixels.float(), (side, side), mode="bilinear", antialias=smaller)
+    return scaled.round().clamp(0, 255).to(torch.uint8)

@@ -1,0 +1,115 @@
+"""Exported networks, opened by the runtime of their format.
+
+All take uint8 pictures N×C×S×S and give fp32 probabilities N×classes; what else one needs to know
+stands in the file, as JSON under the name `convworks`.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+
+from convworks.errors import InputError
+
+ENTRY = "convworks"
+"""The name under which the file's metadata stand."""
+INPUT, OUTPUT = "images", "probabilities"
+SUFFIXES = {"onnx": ".onnx", "openvino": ".xml", "pt2": ".pt2"}
+"""Of the files of each format; OpenVINO puts the weights beside, into a .bin."""
+
+Pixels = np.ndarray
+Probabilities = np.ndarray
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """An exported network, ready to run."""
+
+    path: Path
+    metadata: Mapping[str, Any]
+    run: Callable[[Pixels], Probabilities]
+    """uint8 N×C×S×S to fp32 N×classes, any N."""
+
+    @property
+    def labels(self) -> list[str]:
+        """The classes."""
+        labels: list[str] = self.metadata["labels"]
+        return labels
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Of one picture."""
+        channels, height, width = self.metadata["input"]["shape"]
+        return channels, height, width
+
+
+def open_deployed(path: str | Path, *, exact: bool = False) -> Deployed:
+    """Opens an exported network by its file's ending.
+
+    With `exact` it computes in fp32; else OpenVINO takes bf16 where the CPU has it. Raises
+    InputError for a file that is missing, damaged or not ours, and for a runtime not installed.
+    """
+    file = Path(path)
+    openers = {".onnx": _open_onnx, ".xml": _open_openvino, ".pt2": _open_pt2}
+    if file.suffix not in openers:
+        known = ", ".join(sorted(openers))
+        raise InputError(f"{file} is no exported network: they end in {known}.")
+    if not file.is_file():
+        raise InputError(f"There is no file {file}: `convworks export RUN` makes one.")
+    try:
+        text, run = openers[file.suffix](file, exact)
+    except InputError:
+        raise
+    except Exception as error:  # each runtime has errors of its own
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise InputError(f"Cannot read {file} ({reason}): export it again.") from error
+    if text is None:
+        raise InputError(f"{file} was not exported by convworks: it lacks its labels.")
+    return Deployed(file, json.loads(text), run)
+
+
+def runtime(name: str) -> ModuleType:
+    """A package of the [export] extra; InputError says how to get it."""
+    try:
+        return import_module(name)
+    except ImportError as error:
+        raise InputError(
+            f"This needs {name}, which is not installed: pip install 'convworks[export]'."
+        ) from error
+
+
+Opened = tuple[str | None, Callable[[Pixels], Probabilities]]
+
+
+def _open_onnx(path: Path, _exact: bool) -> Opened:
+    ort = runtime("onnxruntime")
+    session = ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    text = session.get_modelmeta().custom_metadata_map.get(ENTRY)
+    return text, lambda pixels: session.run([OUTPUT], {INPUT: pixels})[0]
+
+
+def _open_openvino(path: Path, exact: bool) -> Opened:
+    core = runtime("openvino").Core()
+    model = core.read_model(path)
+    text = model.get_rt_info([ENTRY]).astype(str) if model.has_rt_info([ENTRY]) else None
+    hints = {"INFERENCE_PRECISION_HINT": "f32"} if exact else {}
+    compiled = core.compile_model(model, "CPU", hints)
+    return text, lambda pixels: compiled(pixels)[0]
+
+
+def _open_pt2(path: Path, _exact: bool) -> Opened:
+    extra = {ENTRY: ""}
+    program = torch.export.load(str(path), extra_files=extra).module()
+
+    @torch.inference_mode()
+    def run(pixels: Pixels) -> Probabilities:
+        result: Probabilities = program(torch.from_numpy(pixels)).numpy()
+        return result
+
+    return extra[ENTRY] or None, run

@@ -1,0 +1,213 @@
+"""Exported files do what the network does, in processes that know neither PyTorch nor convworks."""
+
+import json
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from torch import nn
+
+import convworks as cw
+from conftest import write_digits
+from convworks.data.splits import Data
+from convworks.deploy import export as exporting
+from convworks.deploy.export import BATCHES, ExportError, Shipped, export
+from convworks.deploy.runtime import open_deployed
+from convworks.errors import InputError, UsageError
+
+FORMATS = {"onnx": "model.onnx", "openvino": "model.xml", "pt2": "model.pt2"}
+
+
+@pytest.fixture(scope="module")
+def digits() -> Data:
+    return cw.load_data("digits", image_size=28)
+
+
+@pytest.fixture(scope="module")
+def run(digits: Data, tmp_path_factory: pytest.TempPathFactory) -> cw.Run:
+    """With batch norm, residual blocks and fewer channels than usual."""
+    torch.manual_seed(0)
+    model = cw.create_model("resnet20", num_classes=10, in_channels=1, image_size=28)
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    config = cw.TrainConfig(epochs=2, out=folder, device="cpu")
+    return cw.fit(model, digits, config, progress=False)
+
+
+def pictures(digits: Data, count: int) -> np.ndarray:
+    """As the network takes them."""
+    pixels, _ = next(exporting._pictures(digits.test, _sized(28), count))
+    return pixels
+
+
+def _sized(side: int) -> cw.Run:
+    class Only:
+        class preparation:  # noqa: N801
+            image_size = side
+
+    return Only  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_a_file_for_each_format(kind: str, run: cw.Run, digits: Data) -> None:
+    found = export(run, kind)  # type: ignore[arg-type]
+    assert found.path == run.path / FORMATS[kind]
+    assert found.farthest < 1e-4
+    assert abs(found.test_accuracy - found.run_accuracy) < 0.01
+    assert found.test_images == len(digits.test)
+    deployed = open_deployed(found.path, exact=True)
+    assert deployed.labels == list(run.classes)
+    assert deployed.shape == (1, 28, 28)
+    pixels = pictures(digits, 32)
+    with torch.inference_mode():
+        expected = Shipped(run.model, run.preparation)(torch.from_numpy(pixels)).numpy()
+    for size in BATCHES:
+        result = deployed.run(pixels[:size])
+        assert result.shape == (size, 10)
+        np.testing.assert_allclose(result, expected[:size], atol=1e-5)
+        np.testing.assert_allclose(result.sum(1), 1, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["onnx", "openvino"])
+def test_eight_bits(kind: str, run: cw.Run) -> None:
+    whole = export(run, kind)  # type: ignore[arg-type]
+    found = export(run, kind, int8=True)  # type: ignore[arg-type]
+    assert found.path.name.startswith("model.int8.")
+    assert found.bytes < 0.75 * whole.bytes  # a quarter of the weights, but more text
+    assert found.run_accuracy - found.test_accuracy <= 2 / found.test_images + 0.005
+    if kind == "onnx":
+        kinds = {node.op_type for node in onnx.load(found.path).graph.node}
+        assert "QuantizeLinear" in kinds
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_the_cards_program_runs_without_us(
+    kind: str, run: cw.Run, digits: Data, tmp_path: Path
+) -> None:
+    """The lines are taken from the card; ONNX Runtime's has numpy beside it and nothing else."""
+    found = export(run, kind)  # type: ignore[arg-type]
+    card = Path(f"{found.path}.md").read_text()
+    program, reading = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
+    assert len([line for line in program.splitlines() if line.strip()]) <= 15
+    forbidden = ["convworks", "PIL", *([] if kind == "pt2" else ["torch"])]
+    block = f"import sys\nfor name in {forbidden}: sys.modules[name] = None\n"
+    pixels = pictures(digits, 20)
+    np.save(tmp_path / "images.npy", pixels)
+    done = subprocess.run(
+        [sys.executable, "-c", block + program, str(tmp_path / "images.npy")],
+        cwd=run.path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    result = open_deployed(found.path).run(pixels)
+    lines = [line.split() for line in done.stdout.splitlines()]
+    assert [label for label, _ in lines] == [run.classes[i] for i in result.argmax(1)]
+    compile(reading, "card", "exec")
+
+
+def test_reading_a_picture_is_as_in_training(tmp_path: Path) -> None:
+    """What the card says about picture files gives the pixels of the loader."""
+    from convworks.data.folder import decode
+    from convworks.deploy.card import reading
+
+    rng = np.random.default_rng(0)
+    for channels, shape in ((1, (40, 31)), (3, (25, 60, 3))):
+        from PIL import Image
+
+        Image.fromarray(rng.integers(0, 256, shape, np.uint8)).save(tmp_path / "photo.png")
+        text = reading((channels, 20, 20)).replace("photo.jpg", str(tmp_path / "photo.png"))
+        space: dict[str, np.ndarray] = {"np": np}  # type: ignore[dict-item]
+        exec(text, space)
+        assert space["images"].dtype == np.uint8
+        expected = decode(tmp_path / "photo.png", channels, 20).numpy()
+        np.testing.assert_array_equal(space["images"][0], expected)
+
+
+def test_an_image_folder_and_a_network_of_ones_own(digit_pictures: Path, tmp_path: Path) -> None:
+    data = cw.load_data(digit_pictures, image_size=20)
+    model = nn.Sequential(nn.Conv2d(1, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 18 * 18, 3))
+    run = cw.fit(model, data, cw.TrainConfig(epochs=2, out=tmp_path / "run"), progress=False)
+    found = cw.export(run, "onnx", tmp_path / "mine.onnx")
+    metadata = open_deployed(found.path).metadata
+    assert metadata["labels"] == ["digit0", "digit1", "digit2"]
+    assert metadata["network"] == "Sequential"
+    assert metadata["input"]["shape"] == [1, 20, 20]
+    assert sorted(p.name for p in tmp_path.glob("mine*")) == ["mine.onnx", "mine.onnx.md"]
+
+
+def test_a_file_that_differs_is_not_kept(
+    run: cw.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right = exporting._WRITERS["pt2"]
+
+    def wrong(shipped: Shipped, *rest: object) -> None:
+        other = Shipped(shipped.model, replace(run.preparation, mean=(0.9,)))
+        right(other.eval(), *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setitem(exporting._WRITERS, "pt2", wrong)
+    with pytest.raises(ExportError, match="gives other probabilities than the network"):
+        export(run, "pt2", tmp_path / "model.pt2")
+    assert not list(tmp_path.iterdir())
+
+
+def test_eight_bits_that_cost_too_much_are_not_kept(
+    run: cw.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ranges from black pictures cut everything off."""
+    black = [np.zeros((64, 1, 28, 28), np.uint8)]
+    monkeypatch.setattr(exporting, "_ranges", lambda *_: iter(black))
+    with pytest.raises(ExportError, match="Export it without --int8"):
+        export(run, "onnx", tmp_path / "model.onnx", int8=True)
+    assert not list(tmp_path.iterdir())
+
+
+def test_bad_input(run: cw.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(InputError, match="did you mean 'onnx'"):
+        export(run, "onx")  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="--int8 is for onnx and openvino"):
+        export(run, "pt2", int8=True)
+    with pytest.raises(InputError, match="name it model.onnx"):
+        export(run, "onnx", tmp_path / "model.pt")
+    with pytest.raises(InputError, match="There is no folder"):
+        export(run, "onnx", tmp_path / "none" / "model.onnx")
+    with pytest.raises(InputError, match="is a folder"):
+        export(run, "onnx", tmp_path)
+    write_digits(tmp_path / "pictures", (0, 1), count=6)
+    with pytest.raises(InputError, match="other classes"):
+        export(run, "onnx", data=cw.load_data(tmp_path / "pictures", image_size=28))
+    (tmp_path / "bad.onnx").write_bytes(b"no network")
+    with pytest.raises(InputError, match="Cannot read .*bad.onnx"):
+        open_deployed(tmp_path / "bad.onnx")
+    with pytest.raises(InputError, match="There is no file"):
+        open_deployed(tmp_path / "none.onnx")
+    with pytest.raises(InputError, match="they end in"):
+        open_deployed(tmp_path / "best.safetensors")
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    with pytest.raises(InputError, match=r"pip install 'convworks\[export\]'"):
+        export(run, "openvino", tmp_path / "model.xml")
+    assert not (tmp_path / "model.xml").exists()
+
+
+def test_a_network_that_is_not_ours_is_told(tmp_path: Path) -> None:
+    program = torch.export.export(nn.Linear(2, 2), (torch.zeros(1, 2),))
+    torch.export.save(program, tmp_path / "other.pt2")
+    with pytest.raises(InputError, match="was not exported by convworks"):
+        open_deployed(tmp_path / "other.pt2")
+
+
+def test_the_command(run: cw.Run, tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "convworks", "export", str(run.path), "--json"]
+    words += ["--out", str(tmp_path / "model.onnx")]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["path"] == str(tmp_path / "model.onnx")
+    assert found["test_accuracy"] == pytest.approx(found["run_accuracy"], abs=0.01)
+    assert done.stderr == ""

@@ -13,13 +13,15 @@ after a warm-up, between batches. The contestants:
 - torchvision: the loop of its reference scripts (fp32, DataLoader, transforms, metrics each step).
 - lightning: its Trainer (bf16-mixed, channels-last, no logger, bar or checkpoints).
 - timm: its loader, optimizer factory and loop (bf16 autocast, channels-last); timm-compile the same
-  with torch.compile.
+  with torch.compile; timm-malloc the same with glibc told to keep freed memory, as convworks tells
+  it (`train.device.memory_kept`), which is not counted among the tuned peers.
 - convworks: `convworks train NETWORK --data fashion_mnist --image-size S`, no flags: its flips and
   shifts, its optimizer.
 """
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -289,9 +291,12 @@ PEERS: dict[str, Callable[[str], None]] = {
     "lightning": lightning,
     "timm": timm,
     "timm-compile": lambda name: timm(name, compiled=True),
+    "timm-malloc": timm,
     "convworks": convworks,
 }
 TUNED = ("lightning", "timm", "timm-compile")
+KEEPING = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**62)}
+"""For glibc, when a process begins."""
 
 
 def child(peer: str, name: str) -> None:
@@ -305,7 +310,8 @@ def child(peer: str, name: str) -> None:
 def measure(peer: str, name: str) -> float | str:
     """Images a second, or why there are none."""
     words = [sys.executable, __file__, "--child", peer, name]
-    done = subprocess.run(words, capture_output=True, text=True)
+    surroundings = os.environ | (KEEPING if peer == "timm-malloc" else {})
+    done = subprocess.run(words, capture_output=True, text=True, env=surroundings)
     try:
         return float(json.loads(done.stdout.strip().splitlines()[-1]))
     except (ValueError, IndexError):
@@ -379,7 +385,8 @@ def page(results: dict[str, Any]) -> str:
         "sizes, batch 128, loading included: medians of rounds in which the contestants take",
         "turns. The ratios are medians of the rounds' own, with the least and the greatest. The",
         "tuned peers are Lightning and timm in bf16 and channels-last; `timm-compile` is left out",
-        "of later rounds where it lost the first. `benchmarks/peers.py` says what each does.",
+        "of later rounds where it lost the first, and `timm-malloc`, which keeps freed memory as",
+        "convworks does, is not counted. `benchmarks/peers.py` says what each does.",
         "",
         f"Written by `python benchmarks/peers.py`, {results['rounds']} rounds on {machine},"
         f" PyTorch {place['torch']}, {used}.",

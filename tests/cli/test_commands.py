@@ -439,7 +439,7 @@ def test_reproduce_writes_its_page(tmp_path: Path) -> None:
     assert "document wrong" in shown
     assert "printed nearly 1 GB; found 172 MB" in page.read_text()
     assert json.loads(convworks("reproduce", "nin", "--quick", "--json").stdout)["figures"]
-    assert "alexnet: 6 figures, 4 trained" in convworks("reproduce", "--list").stdout
+    assert "alexnet: 8 figures, 4 trained" in convworks("reproduce", "--list").stdout
 
 
 def test_version() -> None:

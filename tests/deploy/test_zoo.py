@@ -1,0 +1,46 @@
+"""Every network of the zoo can be shipped, in every format."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from convworks.data.augment import Preparation
+from convworks.deploy import export as exporting
+from convworks.deploy.export import Shipped
+from convworks.deploy.runtime import ENTRY, open_deployed
+from convworks.nets.registry import create_model
+from convworks.nets.zoo import ZOO
+
+USUAL = ("lenet_bn", "googlenet", "resnet20", "densenet_book", "shufflenet_v2_x0_5", "mobilenet_v2")
+"""The others take half an hour: `pytest -m slow tests/deploy`."""
+networks = pytest.mark.parametrize(
+    "name", [pytest.param(x, marks=[] if x in USUAL else [pytest.mark.slow]) for x in ZOO]
+)
+
+
+@networks
+def test_files_compute_the_same(name: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = create_model(name, num_classes=5, in_channels=3, image_size=64)
+    for module in model.modules():  # fresh averages would let deep networks' signals vanish
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = 1.0
+    with torch.no_grad():
+        model.train()(torch.randn(8, 3, 64, 64))
+    shipped = Shipped(model, Preparation(64, (0.5,) * 3, (0.25,) * 3)).eval()
+    metadata = {"labels": list("abcde"), "input": {"shape": [3, 64, 64]}}
+    images = np.random.default_rng(0).integers(0, 256, (7, 3, 64, 64), np.uint8)
+    with torch.inference_mode():
+        expected = shipped(torch.from_numpy(images)).numpy()
+    assert np.ptp(expected, axis=0).max() > 1e-3
+    for kind, file in (("onnx", "a.onnx"), ("openvino", "b.xml"), ("pt2", "c.pt2")):
+        exporting._WRITERS[kind](shipped, tmp_path / file, metadata, None)  # type: ignore[index]
+        deployed = open_deployed(tmp_path / file, exact=True)
+        assert ENTRY not in deployed.metadata
+        assert deployed.labels == list("abcde")
+        for count in (1, 7):
+            found = deployed.run(images[:count])
+            np.testing.assert_allclose(found, expected[:count], atol=1e-3, err_msg=kind)

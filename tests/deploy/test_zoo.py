@@ -35,7 +35,8 @@ def test_files_compute_the_same(name: str, tmp_path: Path) -> None:
     images = np.random.default_rng(0).integers(0, 256, (7, 3, 64, 64), np.uint8)
     with torch.inference_mode():
         expected = shipped(torch.from_numpy(images)).numpy()
-    assert np.ptp(expected, axis=0).max() > 1e-3
+    spread = float(np.ptp(expected, axis=0).max())  # between pictures: sigmoids leave little
+    assert spread > 1e-4
     for kind, file in (("onnx", "a.onnx"), ("openvino", "b.xml"), ("pt2", "c.pt2")):
         exporting._WRITERS[kind](shipped, tmp_path / file, metadata, None)  # type: ignore[index]
         deployed = open_deployed(tmp_path / file, exact=True)
@@ -43,4 +44,4 @@ def test_files_compute_the_same(name: str, tmp_path: Path) -> None:
         assert deployed.labels == list("abcde")
         for count in (1, 7):
             found = deployed.run(images[:count])
-            np.testing.assert_allclose(found, expected[:count], atol=1e-3, err_msg=kind)
+            np.testing.assert_allclose(found, expected[:count], atol=0.01 * spread, err_msg=kind)

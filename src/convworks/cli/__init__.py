@@ -11,6 +11,7 @@ from convworks.cli.command import PARSING, Command
 from convworks.cli.compare import Compare
 from convworks.cli.export import Export
 from convworks.cli.models import Models
+from convworks.cli.predict import Predict
 from convworks.cli.reproduce import Reproduce
 from convworks.cli.summary import Summary
 from convworks.cli.train import Train
@@ -24,6 +25,7 @@ COMMANDS: dict[str, Callable[..., Command]] = {
     "bench": BenchCommand,
     "reproduce": Reproduce,
     "export": Export,
+    "predict": Predict,
 }
 
 DESCRIPTION = """Convolutional image classifiers: build, train, measure, ship.

@@ -70,7 +70,7 @@ def _folders(root: Path) -> list[Path]:
     return sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
 
 
-def _is_picture(path: Path) -> bool:
+def is_picture(path: Path) -> bool:
     """By its ending. Names that begin with a dot are the system's own, such as macOS's."""
     return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
 
@@ -85,7 +85,7 @@ def _list_pictures(root: Path, classes: tuple[str, ...]) -> list[tuple[Path, int
                 f" ({', '.join(classes)}): add training pictures or remove it."
             )
         label = classes.index(folder.name)
-        found = sorted(p for p in folder.rglob("*") if _is_picture(p))
+        found = sorted(p for p in folder.rglob("*") if is_picture(p))
         pictures += [(path, label) for path in found]
     return pictures
 

@@ -106,7 +106,7 @@ def export(
     if run.classes != data.classes:
         raise InputError(f"The run knows other classes than {data.title}: {', '.join(run.classes)}")
     shipped = Shipped(run.model.cpu(), run.preparation).eval()
-    metadata = describe(run, data)
+    metadata = describe(run, data.title)
     with tempfile.TemporaryDirectory(prefix=".export", dir=path.parent) as folder:
         made = Path(folder) / path.name
         with _quiet():
@@ -118,10 +118,10 @@ def export(
     return found
 
 
-def describe(run: Run, data: Data) -> dict[str, Any]:
-    """What travels in the file; plain values."""
+def describe(run: Run, data: str) -> dict[str, Any]:
+    """What travels in the file, for a run on the data of that title; plain values."""
     spec = spec_of(run.model)
-    side, channels = run.preparation.image_size, data.channels
+    side, channels = run.preparation.image_size, len(run.preparation.mean)
     return {
         "convworks": __version__,
         "network": spec.name if spec else type(run.model).__name__,
@@ -137,9 +137,9 @@ def describe(run: Run, data: Data) -> dict[str, Any]:
         },
         "output": {"name": OUTPUT, "shape": [len(run.classes)], "type": "float32"},
         "normalisation": {"mean": run.preparation.mean, "std": run.preparation.std},
-        "data": data.title,
+        "data": data,
         "test_accuracy": run.summary.test_accuracy if run.summary else None,
-        "licence": f"convworks is MIT-licensed. The weights were learned from {data.title}: its"
+        "licence": f"convworks is MIT-licensed. The weights were learned from {data}: its"
         " licence says what they may be used for.",
     }
 

@@ -1,0 +1,74 @@
+"""`convworks predict`."""
+
+import csv
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from convworks.cli.command import Command
+from convworks.errors import ConvworksError, UsageError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Predict(Command):
+    """Tell what pictures show: convworks predict runs/resnet18-photos holiday/ cat.jpg."""
+
+    network: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
+    """A run's folder, or a file that `convworks export` wrote."""
+    images: Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="IMAGE…")]
+    """Picture files, folders of them, patterns such as 'day*/*.jpg'; -: a path a line from
+    standard input."""
+    top: int = 1
+    """So many labels for each picture, the likeliest first."""
+    mirror: bool = False
+    """Look at each picture's mirror image too, and take the mean."""
+    format: Literal["text", "jsonl", "csv"] = "text"
+    """How the answers are printed: a line a picture, in the order given."""
+
+    def run(self, _arguments: Sequence[str], /) -> None:
+        """Prints an answer for each picture as it comes; fails in the end if some had none."""
+        from convworks.deploy.predict import find_pictures, open_network, predict
+
+        if self.top < 1:
+            raise UsageError(f"--top must be at least 1, not {self.top}.")
+        if not self.images:
+            raise UsageError("Name pictures, folders of them, or - for standard input.")
+        network = open_network(self.network)
+        top = min(self.top, len(network.labels))
+        paths = find_pictures(self._named())
+        failed = count = 0
+        writer = csv.writer(sys.stdout, lineterminator="\n")
+        if self.format == "csv":
+            ranks = [""] if top == 1 else [f"_{i + 1}" for i in range(top)]
+            writer.writerow(["path", *(f"{x}{i}" for i in ranks for x in ("label", "probability"))])
+        for one in predict(network, paths, top=top, mirror=self.mirror):
+            count += 1
+            if one.error:
+                failed += 1
+                print(f"convworks: {one.error}", file=sys.stderr)
+            pairs = list(zip(one.labels, one.probabilities, strict=True))
+            if self.format == "jsonl":
+                print(json.dumps(asdict(one), ensure_ascii=False), flush=True)
+            elif self.format == "csv":
+                cells = [x for label, share in pairs for x in (label, f"{share:.6f}")]
+                writer.writerow([one.path, *(cells or [""] * (2 * top))])
+            elif not one.error:
+                shown = ", ".join(f"{label} {share:.1%}" for label, share in pairs)
+                print(f"{one.path}: {shown}", flush=True)
+        if not count:
+            raise ConvworksError(f"No pictures in {', '.join(self.images)}.")
+        if failed:
+            raise ConvworksError(f"{failed:,} of {count:,} files could not be read.")
+
+    def _named(self) -> Iterator[str]:
+        """What to look at, standard input line by line."""
+        for text in self.images:
+            if text == "-":
+                yield from (line.rstrip("\n") for line in sys.stdin if line.strip())
+            else:
+                yield text

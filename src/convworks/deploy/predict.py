@@ -1,0 +1,128 @@
+"""Pictures in files to labels with probabilities, in order, each file decoded once."""
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from os import cpu_count
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from convworks.data.folder import decode, is_picture
+from convworks.deploy.export import Shipped, describe
+from convworks.deploy.runtime import Deployed, Pixels, Probabilities, open_deployed
+from convworks.errors import InputError
+from convworks.train.run import load
+
+BATCH = 32
+AHEAD = 2
+"""Batches that are decoded while one is computed."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a network says of a picture; plain values, for JSON."""
+
+    path: str
+    labels: tuple[str, ...]
+    """The likeliest first."""
+    probabilities: tuple[float, ...]
+    """Of those labels."""
+    error: str = ""
+    """Why the file could not be read; there are no labels then."""
+
+
+def open_network(path: str | Path) -> Deployed:
+    """A run folder's network, or an exported one, ready for pictures.
+
+    Raises InputError for what is neither.
+    """
+    folder = Path(path)
+    if not folder.is_dir():
+        return open_deployed(folder)
+    run = load(folder)
+    shipped = Shipped(run.model, run.preparation).eval()
+
+    @torch.inference_mode()
+    def compute(pixels: Pixels) -> Probabilities:
+        result: Probabilities = shipped(torch.from_numpy(pixels)).numpy()
+        return result
+
+    return Deployed(folder, describe(run, str(run.data.get("name"))), compute)
+
+
+def find_pictures(given: Iterable[str]) -> Iterator[str]:
+    """Files as they are, folders' pictures in order, patterns' files.
+
+    Raises InputError for what is not there.
+    """
+    for text in given:
+        path = Path(text)
+        if path.is_dir():
+            yield from (str(p) for p in sorted(path.rglob("*")) if is_picture(p))
+        elif path.exists() or not any(sign in text for sign in "*?["):
+            yield text
+        else:
+            found = sorted(str(p) for p in Path(path.anchor or ".").glob(_below_anchor(path)))
+            if not found:
+                raise InputError(f"No file is like {text}.")
+            yield from found
+
+
+def _below_anchor(path: Path) -> str:
+    return str(path.relative_to(path.anchor)) if path.anchor else str(path)
+
+
+def predict(
+    network: Deployed, paths: Iterable[str], *, top: int = 1, mirror: bool = False
+) -> Iterator[Prediction]:
+    """A prediction for each file, in their order, the `top` likeliest labels of each.
+
+    With `mirror`, the mean of the probabilities of the picture and of its mirror image. A file that
+    cannot be read gets a prediction with an error. Nothing is read before it is asked for, but for
+    a few batches.
+    """
+    channels, side, _ = network.shape
+    files = iter(paths)
+    with ThreadPoolExecutor(min(8, cpu_count() or 1)) as pool:
+        waiting: deque[list[tuple[str, Future[Pixels | str]]]] = deque()
+        while True:
+            while len(waiting) <= AHEAD and (batch := list(islice(files, BATCH))):
+                waiting.append([(f, pool.submit(_read, f, channels, side)) for f in batch])
+            if not waiting:
+                return
+            yield from _answer(network, waiting.popleft(), top, mirror)
+
+
+def _read(path: str, channels: int, side: int) -> Pixels | str:
+    """The pixels, or why there are none."""
+    try:
+        return decode(Path(path), channels, side).numpy()
+    except InputError as error:
+        return str(error)
+
+
+def _answer(
+    network: Deployed, batch: list[tuple[str, "Future[Pixels | str]"]], top: int, mirror: bool
+) -> Iterator[Prediction]:
+    found = [(path, future.result()) for path, future in batch]
+    pictures = [pixels for _, pixels in found if not isinstance(pixels, str)]
+    rows: Iterator[Probabilities] = iter(())
+    if pictures:
+        pixels = np.stack(pictures)
+        probabilities = network.run(pixels)
+        if mirror:
+            probabilities = (probabilities + network.run(pixels[..., ::-1].copy())) / 2
+        rows = iter(probabilities)
+    for path, pixels_or_error in found:
+        if isinstance(pixels_or_error, str):
+            yield Prediction(path, (), (), pixels_or_error)
+            continue
+        row = next(rows)
+        best = np.argsort(-row, kind="stable")[:top].tolist()
+        yield Prediction(
+            path, tuple(network.labels[i] for i in best), tuple(float(row[i]) for i in best)
+        )

@@ -1,0 +1,163 @@
+"""Answers for files, folders, patterns and standard input, in order, the unreadable ones named."""
+
+import csv
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import convworks as cw
+from conftest import write_digits
+from convworks.deploy.predict import find_pictures, open_network, predict
+from convworks.errors import InputError
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Pictures of two digits, a run that tells them apart, and its export."""
+    root = tmp_path_factory.mktemp("predict")
+    write_digits(root / "pictures", (0, 1), count=40)
+    data = cw.load_data(root / "pictures", image_size=28)
+    model = cw.create_model("lenet_bn", num_classes=2, in_channels=1, image_size=28)
+    config = cw.TrainConfig(epochs=12, out=root / "run", device="cpu", augment="none")
+    run = cw.fit(model, data, config, progress=False)
+    cw.export(run, "onnx")
+    return root
+
+
+def convworks(*words: str, text: str = "", cwd: Path) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", "convworks", *words],
+        input=text,
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def names(root: Path) -> list[str]:
+    return sorted(str(p) for p in (root / "pictures").rglob("*.png"))
+
+
+@pytest.mark.parametrize("file", ["run", "run/model.onnx"])
+def test_labels_in_order(place: Path, file: str) -> None:
+    files = names(place)
+    found = list(predict(open_network(place / file), files, top=2))
+    assert [one.path for one in found] == files
+    right = [one.labels[0] == Path(one.path).parent.name for one in found]
+    assert np.mean(right) > 0.9
+    for one in found:
+        assert sum(one.probabilities) == pytest.approx(1, abs=1e-5)
+        assert one.probabilities[0] >= one.probabilities[1]
+        assert not one.error
+
+
+def test_a_run_and_its_export_say_the_same(place: Path) -> None:
+    files = names(place)
+    ours, exported = (
+        list(predict(open_network(place / x), files, top=2)) for x in ("run", "run/model.onnx")
+    )
+    for one, other in zip(ours, exported, strict=True):
+        assert one.labels == other.labels
+        assert one.probabilities == pytest.approx(other.probabilities, abs=1e-4)
+
+
+def test_mirrored_too(place: Path) -> None:
+    network, files = open_network(place / "run"), names(place)[:5]
+    pixels = np.stack([open_pixels(f) for f in files])
+    expected = (network.run(pixels) + network.run(pixels[..., ::-1].copy())) / 2
+    found = list(predict(network, files, mirror=True))
+    assert [x.probabilities[0] for x in found] == pytest.approx(expected.max(1).tolist(), abs=1e-6)
+
+
+def open_pixels(path: str) -> np.ndarray:
+    from convworks.data.folder import decode
+
+    return decode(Path(path), 1, 28).numpy()
+
+
+def test_what_is_named(place: Path, tmp_path: Path) -> None:
+    files = names(place)
+    assert list(find_pictures([str(place / "pictures")])) == files
+    assert list(find_pictures([str(place / "pictures" / "*" / "*.png")])) == files
+    assert list(find_pictures(["none.png", files[0]])) == ["none.png", files[0]]
+    odd = tmp_path / "a[1].png"
+    odd.write_bytes(Path(files[0]).read_bytes())
+    assert list(find_pictures([str(odd)])) == [str(odd)]
+    with pytest.raises(InputError, match="No file is like"):
+        list(find_pictures([str(tmp_path / "*.jpg")]))
+
+
+def test_answers_come_before_all_is_read(place: Path) -> None:
+    """Standard input may never end."""
+    files = names(place)
+    asked = 0
+
+    def endless() -> "object":
+        nonlocal asked
+        while True:
+            asked += 1
+            yield files[asked % len(files)]
+
+    answers = predict(open_network(place / "run"), endless())  # type: ignore[arg-type]
+    for _ in range(40):
+        next(answers)
+    assert asked <= 5 * 32
+
+
+def test_the_command(place: Path) -> None:
+    files = names(place)
+    shown = convworks("predict", "run", "pictures", cwd=place)
+    assert shown.returncode == 0, shown.stderr
+    lines = shown.stdout.splitlines()
+    assert [line.split(": ")[0] for line in lines] == [
+        str(Path(f).relative_to(place)) for f in files
+    ]
+    assert lines[0].endswith("%")
+    text = "\n".join(files[:3]) + "\n"
+    words = ("predict", "run/model.onnx", "-", "--top", "5", "--format")
+    rows = list(csv.reader(io.StringIO(convworks(*words, "csv", text=text, cwd=place).stdout)))
+    assert rows[0] == ["path", "label_1", "probability_1", "label_2", "probability_2"]
+    assert [row[0] for row in rows[1:]] == files[:3]
+    answers = convworks(*words, "jsonl", text=text, cwd=place).stdout.splitlines()
+    assert [json.loads(line)["labels"][0] for line in answers] == [row[1] for row in rows[1:]]
+
+
+def test_what_cannot_be_read_is_named_and_the_rest_answered(place: Path) -> None:
+    good = names(place)[0]
+    (place / "bad.png").write_text("no picture")
+    words = ("predict", "run", good, "bad.png", "missing.png", good)
+    found = convworks(*words, "--format", "jsonl", cwd=place)
+    assert found.returncode == 1
+    answers = [json.loads(line) for line in found.stdout.splitlines()]
+    assert [bool(one["labels"]) for one in answers] == [True, False, False, True]
+    assert "bad.png" in answers[1]["error"]
+    assert "convworks: 2 of 4 files could not be read." in found.stderr
+    assert "Traceback" not in found.stderr
+    (place / "bad.png").unlink()
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (["predict", "nothing", "a.png"], 1, "no exported network|There is no"),
+        (["predict", "pictures", "a.png"], 1, "is no run folder"),
+        (["predict", "run", "none*.png"], 1, "No file is like"),
+        (["predict", "run", "empty"], 1, "No pictures in empty"),
+        (["predict", "run", "--top", "0", "pictures"], 2, "--top must be at least 1"),
+        (["predict", "run"], 2, "Name pictures"),
+    ],
+)
+def test_bad_input(place: Path, words: list[str], code: int, message: str) -> None:
+    import re
+
+    (place / "empty").mkdir(exist_ok=True)
+    found = convworks(*words, cwd=place)
+    assert found.returncode == code
+    assert re.search(message, found.stderr), found.stderr
+    assert "Traceback" not in found.stderr

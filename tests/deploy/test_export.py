@@ -41,16 +41,8 @@ def run(digits: Data, tmp_path_factory: pytest.TempPathFactory) -> cw.Run:
 
 def pictures(digits: Data, count: int) -> np.ndarray:
     """As the network takes them."""
-    pixels, _ = next(exporting._pictures(digits.test, _sized(28), count))
+    pixels, _ = next(exporting.pictures(digits.test, 28, count))
     return pixels
-
-
-def _sized(side: int) -> cw.Run:
-    class Only:
-        class preparation:  # noqa: N801
-            image_size = side
-
-    return Only  # type: ignore[return-value]
 
 
 @pytest.mark.parametrize("kind", FORMATS)

@@ -9,6 +9,7 @@ import tyro
 from convworks.cli.bench import BenchCommand
 from convworks.cli.command import PARSING, Command
 from convworks.cli.compare import Compare
+from convworks.cli.evaluate import Evaluate
 from convworks.cli.export import Export
 from convworks.cli.models import Models
 from convworks.cli.predict import Predict
@@ -24,6 +25,7 @@ COMMANDS: dict[str, Callable[..., Command]] = {
     "compare": Compare,
     "bench": BenchCommand,
     "reproduce": Reproduce,
+    "eval": Evaluate,
     "export": Export,
     "predict": Predict,
 }

@@ -250,7 +250,7 @@ def _check(
     """Compares the file with the network; ExportError when it is another."""
     exact, usual = open_deployed(made, exact=True), open_deployed(made)
     farthest, right, ours, count = 0.0, 0, 0, 0
-    for pixels, labels in _pictures(data.test, run, len(data.test)):
+    for pixels, labels in pictures(data.test, run.preparation.image_size, len(data.test)):
         with torch.inference_mode():
             expected = shipped(torch.from_numpy(pixels)).numpy()
         if count == 0:
@@ -277,12 +277,11 @@ def _check(
 
 def _ranges(run: Run, data: Data) -> Iterator[Pixels]:
     """Pictures to calibrate with."""
-    return (pixels for pixels, _ in _pictures(data.train, run, CALIBRATION))
+    return (pixels for pixels, _ in pictures(data.train, run.preparation.image_size, CALIBRATION))
 
 
-def _pictures(images: Images, run: Run, count: int) -> Iterator[tuple[Pixels, np.ndarray]]:
+def pictures(images: Images, side: int, count: int) -> Iterator[tuple[Pixels, np.ndarray]]:
     """Batches of the first pictures of a part at the network's size, and their labels."""
-    side = run.preparation.image_size
     cpu = torch.device("cpu")
     loader = open_loader(images, batch_size=BATCH, image_size=side, device=cpu)
     for pixels, labels in loader.epoch():

@@ -135,12 +135,7 @@ def evaluate(
         raise InputError(
             f"The run takes {len(run.preparation.mean)} channels, not {data.channels}."
         )
-    if run.data.get("name") == data.spec.name and run.data.get("digest") != data.digest:
-        raise InputError(
-            f"{data.title} is not split, or no longer filled, as it was for the run: load it with"
-            f" seed={run.data.get('seed')} and val_fraction={run.data.get('val_fraction')}, or"
-            " keep pictures of your own to test with in another folder."
-        )
+    check_same_split(run, data)
     place = choose_device(device)
     loader = open_loader(
         getattr(data, part),
@@ -150,6 +145,16 @@ def evaluate(
     )
     with memory_kept(place):
         return measure(run.model.to(place), loader, run.preparation, place, torch.float32)
+
+
+def check_same_split(run: Run, data: Data) -> None:
+    """InputError for the run's own data in other parts: some would be tested that were learned."""
+    if run.data.get("name") == data.spec.name and run.data.get("digest") != data.digest:
+        raise InputError(
+            f"{data.title} is not split, or no longer filled, as it was for the run: load it with"
+            f" seed={run.data.get('seed')} and val_fraction={run.data.get('val_fraction')}, or"
+            " keep pictures of your own to test with in another folder."
+        )
 
 
 @torch.inference_mode()

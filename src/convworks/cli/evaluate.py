@@ -1,0 +1,78 @@
+"""`convworks eval`."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import tyro
+from rich.table import Table
+
+from convworks.cli.command import Command, show
+
+if TYPE_CHECKING:
+    from convworks.deploy.evaluation import Evaluation
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluate(Command):
+    """Test a network class by class: convworks eval runs/lenet-digits."""
+
+    network: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
+    """A run's folder, or a file that `convworks export` wrote."""
+    data: Annotated[
+        str | None, tyro.conf.arg(metavar="DATA", help_behavior_hint="(default: the run's own)")
+    ] = None
+    """A known data set or an image folder with the same classes."""
+    part: Literal["train", "val", "test"] = "test"
+    """Which part of the data."""
+    data_root: Annotated[
+        Path | None,
+        tyro.conf.arg(
+            metavar="DIR", help_behavior_hint="(default: $CONVWORKS_DATA, else ~/.cache/convworks)"
+        ),
+    ] = None
+    """Where known data sets lie or are downloaded to."""
+    json: bool = False
+    """Print JSON, with the confusion matrix."""
+
+    def run(self, _arguments: Sequence[str], /) -> None:
+        """Computes and prints."""
+        from convworks.deploy.evaluation import evaluate_network
+
+        found = evaluate_network(self.network, self.data, part=self.part, data_root=self.data_root)
+        if self.json:
+            print(json.dumps(asdict(found), indent=2, ensure_ascii=False))
+            return
+        show(_table(found))
+        print(
+            f"{found.data}, {found.part}: accuracy {found.accuracy:.4f} of {found.images:,}"
+            f" pictures (95 % interval {found.low:.4f} to {found.high:.4f}), top five {found.top5:.4f},"
+            f" F1 {found.macro_f1:.4f}, loss {found.loss:.4f}, calibration error"
+            f" {found.calibration_error:.4f}"
+        )
+        if found.worst:
+            print("mistakes made most surely:")
+        for one in found.worst:
+            print(f"  {one.picture}: {one.label}, said {one.said} ({one.probability:.1%})")
+
+
+def _table(found: "Evaluation") -> Table:
+    """A row a class, with what it is mistaken for most."""
+    table = Table()
+    for column in ("class", "precision", "recall", "F1", "pictures", "mistaken for"):
+        table.add_column(column, justify="left" if column in ("class", "mistaken for") else "right")
+    for place, one in enumerate(found.classes):
+        others = [0 if i == place else n for i, n in enumerate(found.confusion[place])]
+        most = max(others)
+        mistaken = f"{found.classes[others.index(most)].label} ({most:,})" if most else ""
+        table.add_row(
+            one.label,
+            f"{one.precision:.4f}",
+            f"{one.recall:.4f}",
+            f"{one.f1:.4f}",
+            f"{one.images:,}",
+            mistaken,
+        )
+    return table

@@ -1,0 +1,193 @@
+"""How a network, trained or exported, does on a part of a data set, class by class."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+
+from convworks.data.sources import SOURCES, load_data
+from convworks.data.splits import Data, FileImages
+from convworks.deploy.export import pictures
+from convworks.deploy.predict import open_network
+from convworks.errors import InputError, unknown
+from convworks.train.run import check_same_split, load
+
+BINS = 15
+"""Of the calibration error, as Guo et al. 2017 take them."""
+SURE = 1.96
+"""Standard deviations of a normal distribution within which 95 % lie."""
+WORST = 10
+
+Part = Literal["train", "val", "test"]
+PARTS: tuple[Part, ...] = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class ClassFigures:
+    """Of one class."""
+
+    label: str
+    precision: float
+    """Of the pictures said to be of it, the share that is."""
+    recall: float
+    """Of its pictures, the share said to be of it."""
+    f1: float
+    """Their harmonic mean."""
+    images: int
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A picture given the wrong label."""
+
+    picture: str
+    """Its file, or its place in the part."""
+    label: str
+    said: str
+    probability: float
+    """Of what was said."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The figures; plain values, for JSON."""
+
+    data: str
+    part: Part
+    images: int
+    accuracy: float
+    low: float
+    """The accuracy's 95 % interval begins here (Wilson 1927)."""
+    high: float
+    top5: float
+    """The share whose label is among the five likeliest."""
+    loss: float
+    """Mean cross-entropy."""
+    calibration_error: float
+    """How far the probabilities are from the shares that are right, 0…1 (Guo et al. 2017)."""
+    macro_f1: float
+    """Mean over the classes."""
+    classes: tuple[ClassFigures, ...]
+    confusion: tuple[tuple[int, ...], ...]
+    """A row for each class, what was said of its pictures."""
+    worst: tuple[Mistake, ...]
+    """The mistakes made most surely."""
+
+
+def evaluate_network(
+    path: str | Path,
+    data: str | Path | Data | None = None,
+    *,
+    part: Part = "test",
+    data_root: str | Path | None = None,
+) -> Evaluation:
+    """Tests a run folder's network, or an exported one, on a part of a data set.
+
+    `data` None is the run's own; for an exported file the known set that it was trained on. Raises
+    InputError for a network that is none, for data with other classes or channels, and for a run's
+    own data split otherwise.
+    """
+    if part not in PARTS:
+        raise unknown("part", part, PARTS)
+    network = open_network(path)
+    channels, side, _ = network.shape
+    if not isinstance(data, Data):
+        data = _load(Path(path), data, side, str(network.metadata["data"]), data_root)
+    if list(data.classes) != network.labels:
+        raise InputError(f"{path} knows other classes than {data.title}: {network.labels}.")
+    if data.channels != channels:
+        raise InputError(f"{path} takes {channels} channels, {data.title} has {data.channels}.")
+    images = getattr(data, part)
+    rows, labels = [], []
+    for pixels, truth in pictures(images, side, len(images)):
+        rows.append(network.run(pixels))
+        labels.append(truth)
+    names = [str(p) for p in images.paths] if isinstance(images, FileImages) else None
+    return figures(np.concatenate(rows), np.concatenate(labels), data, part, names)
+
+
+def _load(
+    path: Path, data: str | Path | None, side: int, trained_on: str, root: str | Path | None
+) -> Data:
+    if path.is_dir():
+        run = load(path)
+        spec = {k: v for k, v in run.data.items() if k != "digest"}
+        if data is not None:
+            spec["name"] = str(data)
+        loaded = load_data(**spec, root=root)
+        check_same_split(run, loaded)
+        return loaded
+    if data is None and trained_on not in SOURCES:
+        raise InputError(f"{path} was trained on {trained_on}: say where that is with --data.")
+    return load_data(trained_on if data is None else data, image_size=side, root=root)
+
+
+def figures(
+    probabilities: np.ndarray,
+    labels: np.ndarray,
+    data: Data,
+    part: Part,
+    names: list[str] | None = None,
+) -> Evaluation:
+    """From N×classes probabilities and N labels."""
+    count, classes = probabilities.shape
+    said, sure = probabilities.argmax(1), probabilities.max(1)
+    right = said == labels
+    accuracy = float(right.mean())
+    low, high = _wilson(accuracy, count)
+    known = np.arange(classes)
+    precision, recall, f1, support = precision_recall_fscore_support(
+        labels, said, labels=known, zero_division=0.0
+    )
+    top = np.argsort(-probabilities, axis=1, kind="stable")[:, :5]
+    own = probabilities[np.arange(count), labels]
+    wrong = np.flatnonzero(~right)
+    worst = wrong[np.argsort(-sure[wrong], kind="stable")][:WORST].tolist()
+    return Evaluation(
+        data=data.title,
+        part=part,
+        images=count,
+        accuracy=accuracy,
+        low=low,
+        high=high,
+        top5=float((top == labels[:, None]).any(1).mean()),
+        loss=float(-np.log(np.maximum(own, np.finfo(np.float32).tiny)).mean()),
+        calibration_error=_calibration_error(sure, right),
+        macro_f1=float(f1.mean()),
+        classes=tuple(
+            ClassFigures(
+                data.classes[i], float(precision[i]), float(recall[i]), float(f1[i]), int(n)
+            )
+            for i, n in enumerate(support)
+        ),
+        confusion=tuple(map(tuple, confusion_matrix(labels, said, labels=known).tolist())),
+        worst=tuple(
+            Mistake(
+                names[i] if names else str(i),
+                data.classes[int(labels[i])],
+                data.classes[int(said[i])],
+                float(sure[i]),
+            )
+            for i in worst
+        ),
+    )
+
+
+def _wilson(share: float, count: int) -> tuple[float, float]:
+    """The 95 % interval of a share of so many."""
+    scale = 1 + SURE**2 / count
+    middle = (share + SURE**2 / (2 * count)) / scale
+    half = SURE * (share * (1 - share) / count + SURE**2 / (4 * count**2)) ** 0.5 / scale
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def _calibration_error(sure: np.ndarray, right: np.ndarray) -> float:
+    """The mean distance of probability and accuracy over equal bins, by how many lie in each."""
+    bins = np.minimum((sure * BINS).astype(int), BINS - 1)
+    gaps = [
+        (bins == b).mean() * abs(sure[bins == b].mean() - right[bins == b].mean())
+        for b in np.unique(bins)
+    ]
+    return float(sum(gaps))

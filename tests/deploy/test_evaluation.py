@@ -1,0 +1,125 @@
+"""Figures against scikit-learn, hand-computed ones and the trainer's own."""
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.metrics import accuracy_score, f1_score, log_loss, top_k_accuracy_score
+
+import convworks as cw
+from conftest import write_digits
+from convworks.data.splits import Data
+from convworks.deploy.evaluation import Evaluation, evaluate_network, figures
+from convworks.errors import InputError
+
+
+@pytest.fixture(scope="module")
+def digits() -> Data:
+    return cw.load_data("digits", image_size=28)
+
+
+@pytest.fixture(scope="module")
+def run(digits: Data, tmp_path_factory: pytest.TempPathFactory) -> cw.Run:
+    model = cw.create_model("lenet_bn", num_classes=10, in_channels=1, image_size=28)
+    config = cw.TrainConfig(epochs=3, out=tmp_path_factory.mktemp("runs") / "run", device="cpu")
+    run = cw.fit(model, digits, config, progress=False)
+    cw.export(run, "onnx")
+    return run
+
+
+def of_chance(digits: Data, count: int = 500) -> tuple[np.ndarray, np.ndarray, Evaluation]:
+    dice = np.random.default_rng(0)
+    logits = dice.normal(size=(count, 10)) * 2
+    labels = dice.integers(0, 10, count)
+    logits[np.arange(count), labels] += 2
+    rows = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    return rows, labels, figures(rows, labels, digits, "test")
+
+
+def test_figures_are_scikit_learns(digits: Data) -> None:
+    rows, labels, found = of_chance(digits)
+    said = rows.argmax(1)
+    assert found.accuracy == pytest.approx(accuracy_score(labels, said))
+    assert found.macro_f1 == pytest.approx(f1_score(labels, said, average="macro"))
+    assert found.top5 == pytest.approx(top_k_accuracy_score(labels, rows, k=5))
+    assert found.loss == pytest.approx(log_loss(labels, rows, labels=range(10)), rel=1e-6)
+    assert np.sum(found.confusion) == len(labels)
+    assert np.trace(found.confusion) == (labels == said).sum()
+    assert [one.images for one in found.classes] == np.bincount(labels, minlength=10).tolist()
+
+
+def test_the_interval_is_wilsons(digits: Data) -> None:
+    """For 81 of 263, from Wilson's formula in Newcombe 1998, table I: 0.2553 to 0.3662."""
+    rows = np.full((263, 10), 0.05)
+    labels = np.zeros(263, int)
+    rows[:81, 0] = rows[81:, 1] = 0.55
+    found = figures(rows, labels, digits, "test")
+    assert (found.low, found.high) == (
+        pytest.approx(0.2553, abs=5e-5),
+        pytest.approx(0.3662, abs=5e-5),
+    )
+
+
+def test_calibration_by_hand(digits: Data) -> None:
+    """Four pictures at 0.7, one right; four at 0.9, all right."""
+    rows = np.zeros((8, 10))
+    rows[:4, 0], rows[:4, 1] = 0.7, 0.3
+    rows[4:, 0], rows[4:, 1] = 0.9, 0.1
+    found = figures(rows, np.array([0, 1, 1, 1, 0, 0, 0, 0]), digits, "test")
+    assert found.calibration_error == pytest.approx((0.45 + 0.1) / 2)
+    assert [one.picture for one in found.worst] == ["1", "2", "3"]
+    assert (found.worst[0].said, found.worst[0].label) == ("0", "1")
+
+
+def test_a_run_and_its_export(run: cw.Run, digits: Data) -> None:
+    assert run.summary is not None
+    found = evaluate_network(run.path)
+    assert found.images == run.summary.test_images
+    assert found.accuracy == pytest.approx(run.summary.test_accuracy, abs=0.01)  # scaled to uint8
+    exported = evaluate_network(run.path / "model.onnx")
+    assert exported.accuracy == pytest.approx(found.accuracy, abs=0.003)
+    val = evaluate_network(run.path, digits, part="val")
+    assert (val.part, val.images) == ("val", len(digits.val))
+
+
+def test_pictures_of_a_folder_are_named(run: cw.Run, tmp_path: Path) -> None:
+    for part, skip in (("train", 0), ("test", 20)):
+        write_digits(tmp_path / "own" / part, tuple(range(10)), count=20, skip=skip)
+    data = cw.load_data(tmp_path / "own", image_size=28)
+    with pytest.raises(InputError, match="knows other classes"):
+        evaluate_network(run.path, data)
+    renamed = replace(data, classes=run.classes)
+    found = evaluate_network(run.path / "model.onnx", renamed)
+    assert found.images == 200
+    assert all(Path(one.picture).is_file() for one in found.worst)
+
+
+def test_bad_input(run: cw.Run, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no part 'tests'; did you mean 'test'"):
+        evaluate_network(run.path, part="tests")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="is no run folder"):
+        evaluate_network(tmp_path)
+    colours = replace(cw.load_data("digits", image_size=28), mean=(0.5,) * 3)
+    with pytest.raises(InputError, match="takes 1 channels"):
+        evaluate_network(run.path, replace(colours, channels=3))
+
+
+def test_the_command(run: cw.Run) -> None:
+    words = [sys.executable, "-m", "convworks", "eval"]
+    shown = subprocess.run([*words, str(run.path)], capture_output=True, text=True, timeout=120)
+    assert shown.returncode == 0, shown.stderr
+    assert "95 % interval" in shown.stdout
+    assert "mistaken for" in shown.stdout
+    plain = subprocess.run(
+        [*words, str(run.path / "model.onnx"), "--json"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    found = json.loads(plain.stdout)
+    assert len(found["confusion"]) == 10
+    assert f"{found['accuracy']:.3f}" in shown.stdout

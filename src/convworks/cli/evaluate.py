@@ -49,8 +49,8 @@ class Evaluate(Command):
         print(
             f"{found.data}, {found.part}: accuracy {found.accuracy:.4f} of {found.images:,}"
             f" pictures (95 % interval {found.low:.4f} to {found.high:.4f}),"
-            f" top five {found.top5:.4f}, F1 {found.macro_f1:.4f}, loss {found.loss:.4f}, calibration error"
-            f" {found.calibration_error:.4f}"
+            f" top five {found.top5:.4f}, F1 {found.macro_f1:.4f}, loss {found.loss:.4f},"
+            f" calibration error {found.calibration_error:.4f}"
         )
         if found.worst:
             print("mistakes made most surely:")

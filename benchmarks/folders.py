@@ -62,6 +62,7 @@ def ours(images: FileImages) -> Callable[[], Iterator[Any]]:
         workers=WORKERS,
         shuffle=True,
         crop=True,
+        keeping=True,
     )
     return lambda: loader.epoch(0)
 

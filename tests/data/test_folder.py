@@ -226,7 +226,14 @@ def photographs(tmp_path: Path) -> FileImages:
 
 def epochs(images: FileImages, count: int, *, crop: bool, workers: int) -> list[torch.Tensor]:
     loader = open_loader(
-        images, batch_size=4, image_size=48, device=CPU, workers=workers, shuffle=crop, crop=crop
+        images,
+        batch_size=4,
+        image_size=48,
+        device=CPU,
+        workers=workers,
+        shuffle=crop,
+        crop=crop,
+        keeping=True,
     )
     return [torch.cat([x for x, _ in loader.epoch(seed)]) for seed in range(count)]
 
@@ -248,6 +255,7 @@ def test_pictures_are_decoded_once(
         workers=workers,
         shuffle=crop,
         crop=crop,
+        keeping=True,
     )
     found = []
     for seed in range(3):
@@ -284,3 +292,25 @@ def test_a_squeezed_picture_is_cut_as_a_whole_one(photographs: FileImages) -> No
             assert (part - whole).abs().mean() < 8
             elsewhere = decode(path, 3, 64, 77).float()
             assert (part - whole).abs().mean() < 0.5 * (part - elsewhere).abs().mean()
+
+
+def test_integers_of_32_bits_are_refused(tmp_path: Path) -> None:
+    """What is white in them nobody says; PNG's are 16 bits."""
+    Image.fromarray(np.full((8, 8), 200, np.int32)).save(tmp_path / "a.tif")
+    with pytest.raises(InputError, match=r"a\.tif .32-bit pixels have no known white"):
+        decode(tmp_path / "a.tif", 1, 8)
+
+
+def test_pictures_read_once_are_not_kept(photographs: FileImages) -> None:
+    loader = open_loader(photographs, batch_size=4, image_size=48, device=CPU)
+    for _ in loader.epoch():
+        pass
+    photographs.paths[0].unlink()
+    with pytest.raises(InputError, match="china0"):
+        list(loader.epoch())
+
+
+def test_a_class_whose_name_cannot_be_shown(digit_pictures: Path) -> None:
+    (digit_pictures / "digit0").rename(digit_pictures / "new\nline")
+    with pytest.raises(InputError, match="has a name that cannot be shown: rename it"):
+        load_data(digit_pictures)

@@ -1,5 +1,6 @@
 """The `convworks` command: parse, call, print. Nothing here imports PyTorch before it is needed."""
 
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -37,6 +38,7 @@ DESCRIPTION = """Convolutional image classifiers: build, train, measure, ship.
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command line and exits: 0 done, 1 failed, 2 wrong usage, 130 stopped."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # leaves as Ctrl-C does, cleanly
     sys.exit(run(sys.argv[1:] if arguments is None else arguments))
 
 

@@ -23,16 +23,20 @@ class Export(Command):
     """Weights and activations in 8 bits, for onnx and openvino."""
     out: Annotated[
         Path | None,
-        tyro.conf.arg(metavar="FILE", help_behavior_hint="(default: model.onnx in the run folder)"),
+        tyro.conf.arg(metavar="FILE", help_behavior_hint="(default: model.… in the run folder)"),
     ] = None
     """The file; a model card is written beside it, and OpenVINO's weights."""
+    data: Annotated[
+        str | None, tyro.conf.arg(metavar="DATA", help_behavior_hint="(default: the run's own)")
+    ] = None
+    """What the file is tested with, where the run's image folder has moved."""
     data_root: Annotated[
         Path | None,
         tyro.conf.arg(
             metavar="DIR", help_behavior_hint="(default: $CONVWORKS_DATA, else ~/.cache/convworks)"
         ),
     ] = None
-    """Where the run's data lie: the file is tested with them."""
+    """Where known data sets lie or are downloaded to."""
     json: bool = False
     """Print JSON."""
 
@@ -40,8 +44,14 @@ class Export(Command):
         """Writes, compares and prints."""
         from convworks import api
 
-        run = api.load(self.run_folder)
-        found = api.export(run, self.format, self.out, int8=self.int8, data_root=self.data_root)
+        found = api.export(
+            self.run_folder,
+            self.format,
+            self.out,
+            int8=self.int8,
+            data=self.data,
+            data_root=self.data_root,
+        )
         if self.json:
             print(json.dumps(asdict(found) | {"path": str(found.path)}, indent=2))
             return

@@ -37,6 +37,11 @@ def read_folder(folder: Path) -> Parts:
             )
         roots = {"train": folder}
     classes = tuple(sorted(p.name for p in _folders(roots["train"])))
+    for name in classes:
+        if not name.isprintable():
+            raise InputError(
+                f"The class folder {name!r} has a name that cannot be shown: rename it."
+            )
     listed = {part: _list_pictures(root, classes) for part, root in roots.items()}
     if not listed["train"]:
         raise InputError(
@@ -154,6 +159,8 @@ def _open(path: Path, channels: int, least: int) -> Image.Image:
     mode = "L" if channels == 1 else "RGB"
     try:
         with Image.open(path) as file:
+            if file.mode == "I" and file.format not in ("PNG", "PPM"):  # those mean 16 bits by it
+                raise ValueError("32-bit pixels have no known white")
             file.draft(mode, (least, least))
             return _to_eight_bits(ImageOps.exif_transpose(file)).convert(mode)
     except Exception as error:  # whatever a decoder stumbles over, the file is the reason

@@ -39,7 +39,10 @@ def keep(count: int, channels: int, side: int) -> Kept | None:
     size = count * channels * side**2
     if not keepable(count, channels, side) or size > SHARE * free_memory():
         return None
-    return Kept(count, channels, side)
+    try:
+        return Kept(count, channels, side)
+    except MemoryError:  # the process may have less than the machine
+        return None
 
 
 def keepable(count: int, channels: int, side: int) -> bool:

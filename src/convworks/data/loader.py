@@ -94,6 +94,7 @@ class FileLoader(Loader):
         image_size: int,
         workers: int,
         crop: bool,
+        keeping: bool,
     ) -> None:
         super().__init__(images, batch_size, shuffle)
         self.images = images
@@ -104,7 +105,7 @@ class FileLoader(Loader):
         self.side = round(SQUEEZED * image_size) if crop else image_size
         size = (self.count, images.channels, self.side)
         self.squeezed = keepable(*size)
-        self.kept = keep(*size)
+        self.kept = keep(*size) if keeping else None
 
     def epoch(self, seed: int = 0, start: int = 0) -> Iterator[Batch]:
         """The epoch's batches, from batch `start` on. InputError names a picture it cannot read."""
@@ -163,13 +164,15 @@ def open_loader(
     workers: int | None = None,
     shuffle: bool = False,
     crop: bool = False,
+    keeping: bool = False,
 ) -> Loader:
-    """The loader for pictures in memory or on disk; `workers` and `crop` concern those on disk.
+    """The loader for pictures in memory or on disk; the last three options concern those on disk.
 
-    They are decoded by `workers` threads; None: one a core, 8 at most.
+    They are decoded by `workers` threads, None: one a core, 8 at most; once, with `keeping`, which
+    is for more than one epoch.
     """
     if isinstance(images, MemoryImages):
         return MemoryLoader(images, batch_size, shuffle, device)
     if workers is None:
         workers = min(8, os.cpu_count() or 1)
-    return FileLoader(images, batch_size, shuffle, device, image_size, workers, crop)
+    return FileLoader(images, batch_size, shuffle, device, image_size, workers, crop, keeping)

@@ -3,6 +3,7 @@
 After Mitchell et al., "Model cards for model reporting", 2019.
 """
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,20 +23,20 @@ import numpy as np
 OPEN = {
     "onnx": """import onnxruntime
 
-session = onnxruntime.InferenceSession("{file}")
+session = onnxruntime.InferenceSession({file})
 labels = json.loads(session.get_modelmeta().custom_metadata_map["convworks"])["labels"]
 """,
     "openvino": """import openvino
 
 core = openvino.Core()
-network = core.read_model("{file}")
+network = core.read_model({file})
 labels = json.loads(network.get_rt_info(["convworks"]).astype(str))["labels"]
 model = core.compile_model(network, "CPU")
 """,
     "pt2": """import torch
 
 extra = {{"convworks": ""}}
-model = torch.export.load("{file}", extra_files=extra).module()
+model = torch.export.load({file}, extra_files=extra).module()
 labels = json.loads(extra["convworks"])["labels"]
 """,
 }
@@ -47,9 +48,9 @@ RUN = {
 SHOW = """for row in probabilities:
     print(labels[row.argmax()], f"{row.max():.1%}")
 """
-READ = """from PIL import Image
+READ = """from PIL import Image, ImageOps
 
-picture = Image.open("photo.jpg").convert("{mode}")
+picture = ImageOps.exif_transpose(Image.open("photo.jpg")).convert("{mode}")
 side = min(picture.size)
 left, top = (picture.width - side) / 2, (picture.height - side) / 2
 box = (left, top, left + side, top + side)
@@ -63,7 +64,7 @@ def example(kind: str, file: str, shape: tuple[int, int, int]) -> str:
     size = "×".join(map(str, shape))
     load = f"images = np.load(sys.argv[1])  # uint8, N×{size}\n"
     run = f"probabilities = {RUN[kind]}\n"
-    return START + OPEN[kind].format(file=file) + load + run + SHOW
+    return START + OPEN[kind].format(file=json.dumps(file, ensure_ascii=False)) + load + run + SHOW
 
 
 def reading(shape: tuple[int, int, int]) -> str:
@@ -71,6 +72,11 @@ def reading(shape: tuple[int, int, int]) -> str:
     channels, side, _ = shape
     order = "np.moveaxis(pixels, 2, 0)" if channels == 3 else "pixels[None]"
     return READ.format(mode="RGB" if channels == 3 else "L", side=side, order=order)
+
+
+def _cell(text: str) -> str:
+    """In a Markdown table."""
+    return " ".join(text.split()).replace("|", "\\|")
 
 
 def write_card(
@@ -89,7 +95,7 @@ def write_card(
         "classes": ", ".join(run.classes),
         "data": f"{data.title}: {counts}, {exported.test_images:,} to test",
         "test accuracy": f"{exported.test_accuracy:.4f} of this file,"
-        f" {exported.run_accuracy:.4f} of the network it was made of",
+        f" {exported.run_accuracy:.4f} of the network it was made of, in fp32",
         "recipe": f"{trained['recipe']}: {trained['epochs']} epochs, batch"
         f" {trained['batch_size']}, {trained['optimizer']}, learning rate {trained['lr']:g},"
         f" seed {trained['seed']}",
@@ -106,7 +112,7 @@ def write_card(
         "",
         "| | |",
         "|---|---|",
-        *(f"| {name} | {value} |" for name, value in rows.items()),
+        *(f"| {name} | {_cell(value)} |" for name, value in rows.items()),
         "",
         "## Limits",
         "",
@@ -122,7 +128,9 @@ def write_card(
         example(exported.format, exported.path.name, (channels, side, side)).rstrip(),
         "```",
         "",
-        "With Pillow, a picture file becomes `images` by",
+        "Started beside the file, with the name of an array of pictures. With Pillow, a picture",
+        "file becomes `images` by the following, but for 16-bit grey, whose pixels are first",
+        "divided by 256:",
         "",
         "```python",
         reading((channels, side, side)).rstrip(),

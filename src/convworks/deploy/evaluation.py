@@ -12,7 +12,7 @@ from convworks.data.splits import Data, FileImages
 from convworks.deploy.export import pictures
 from convworks.deploy.predict import open_network
 from convworks.errors import InputError, unknown
-from convworks.train.run import check_same_split, load
+from convworks.train.run import check_data, load
 
 BINS = 15
 """Of the calibration error, as Guo et al. 2017 take them."""
@@ -117,7 +117,7 @@ def _load(
         if data is not None:
             spec["name"] = str(data)
         loaded = load_data(**spec, root=root)
-        check_same_split(run, loaded)
+        check_data(run, loaded)
         return loaded
     if data is None and trained_on not in SOURCES:
         raise InputError(f"{path} was trained on {trained_on}: say where that is with --data.")

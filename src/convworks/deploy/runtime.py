@@ -80,7 +80,8 @@ def runtime(name: str) -> ModuleType:
         return import_module(name)
     except ImportError as error:
         raise InputError(
-            f"This needs {name}, which is not installed: pip install 'convworks[export]'."
+            f"This needs {name}, which is not installed: install convworks with its [export] extra,"
+            " as by pip install '.[export]' in its checkout."
         ) from error
 
 

@@ -254,8 +254,10 @@ def open_job(
         precision=precision,
         prepare=_preparation(data, recipe),
         layout=layout,
-        train=part_loader(data.train, data, config, recipe, device, shuffle=True, crop=crop),
-        val=part_loader(data.val, data, config, recipe, device),
+        train=part_loader(
+            data.train, data, config, recipe, device, shuffle=True, crop=crop, keeping=True
+        ),
+        val=part_loader(data.val, data, config, recipe, device, keeping=True),
         optimizer=make_optimizer(model, recipe),
         scaler=torch.amp.GradScaler(device.type, enabled=precision == torch.float16),
         state=State(torch.zeros(2, device=device)),
@@ -277,6 +279,7 @@ def part_loader(
     *,
     shuffle: bool = False,
     crop: bool = False,
+    keeping: bool = False,
 ) -> Loader:
     """The loader of one part of the data."""
     return open_loader(
@@ -287,6 +290,7 @@ def part_loader(
         workers=config.workers,
         shuffle=shuffle,
         crop=crop,
+        keeping=keeping,
     )
 
 

@@ -129,13 +129,7 @@ def evaluate(
     """
     if part not in ("train", "val", "test"):
         raise unknown("part", part, ("train", "val", "test"))
-    if run.classes != data.classes:
-        raise InputError(f"The run knows other classes than {data.title}: {', '.join(run.classes)}")
-    if len(run.preparation.mean) != data.channels:
-        raise InputError(
-            f"The run takes {len(run.preparation.mean)} channels, not {data.channels}."
-        )
-    check_same_split(run, data)
+    check_data(run, data)
     place = choose_device(device)
     loader = open_loader(
         getattr(data, part),
@@ -147,8 +141,18 @@ def evaluate(
         return measure(run.model.to(place), loader, run.preparation, place, torch.float32)
 
 
-def check_same_split(run: Run, data: Data) -> None:
-    """InputError for the run's own data in other parts: some would be tested that were learned."""
+def check_data(run: Run, data: Data) -> None:
+    """InputError for data that a run cannot be tested with.
+
+    They have other classes or channels; or they are its own in other parts, where some pictures
+    would be tested that were learned.
+    """
+    if run.classes != data.classes:
+        raise InputError(f"The run knows other classes than {data.title}: {', '.join(run.classes)}")
+    if len(run.preparation.mean) != data.channels:
+        raise InputError(
+            f"The run takes {len(run.preparation.mean)} channels, not {data.channels}."
+        )
     if run.data.get("name") == data.spec.name and run.data.get("digest") != data.digest:
         raise InputError(
             f"{data.title} is not split, or no longer filled, as it was for the run: load it with"

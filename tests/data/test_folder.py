@@ -12,7 +12,7 @@ from sklearn.datasets import load_sample_images
 from conftest import write_digits
 from convworks.data import kept
 from convworks.data.folder import cut, decode, squeeze
-from convworks.data.loader import open_loader
+from convworks.data.loader import Loader, open_loader
 from convworks.data.sources import load_data
 from convworks.data.splits import FileImages
 from convworks.errors import InputError
@@ -224,8 +224,8 @@ def photographs(tmp_path: Path) -> FileImages:
     return FileImages(tuple(paths), torch.tensor([0] * 4 + [1] * 4), 3)
 
 
-def epochs(images: FileImages, count: int, *, crop: bool, workers: int) -> list[torch.Tensor]:
-    loader = open_loader(
+def small_loader(images: FileImages, *, crop: bool, workers: int) -> Loader:
+    return open_loader(
         images,
         batch_size=4,
         image_size=48,
@@ -235,6 +235,10 @@ def epochs(images: FileImages, count: int, *, crop: bool, workers: int) -> list[
         crop=crop,
         keeping=True,
     )
+
+
+def epochs(images: FileImages, count: int, *, crop: bool, workers: int) -> list[torch.Tensor]:
+    loader = small_loader(images, crop=crop, workers=workers)
     return [torch.cat([x for x, _ in loader.epoch(seed)]) for seed in range(count)]
 
 
@@ -247,16 +251,7 @@ def test_pictures_are_decoded_once(
     monkeypatch.setattr(kept, "free_memory", lambda: 0)
     expected = epochs(photographs, 3, crop=crop, workers=workers)
     monkeypatch.undo()
-    loader = open_loader(
-        photographs,
-        batch_size=4,
-        image_size=48,
-        device=CPU,
-        workers=workers,
-        shuffle=crop,
-        crop=crop,
-        keeping=True,
-    )
+    loader = small_loader(photographs, crop=crop, workers=workers)
     found = []
     for seed in range(3):
         found.append(torch.cat([x for x, _ in loader.epoch(seed)]))

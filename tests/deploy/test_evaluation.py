@@ -19,11 +19,6 @@ from convworks.errors import InputError
 
 
 @pytest.fixture(scope="module")
-def digits() -> Data:
-    return cw.load_data("digits", image_size=28)
-
-
-@pytest.fixture(scope="module")
 def run(digits: Data, tmp_path_factory: pytest.TempPathFactory) -> cw.Run:
     torch.manual_seed(0)
     model = cw.create_model("lenet_bn", num_classes=10, in_channels=1, image_size=28)

@@ -89,12 +89,19 @@ def _products(device: torch.device, precision: torch.dtype) -> list[float]:
 
 
 def _bandwidth(device: torch.device) -> float:
-    """Bytes a second: of two arrays added into a third, of one changed, of one read."""
+    """Bytes a second of passes over large arrays, the most that one reaches.
+
+    Two are added into a third; one is changed; one is read; AdamW reads four and writes three.
+    """
     first, second, total = (torch.ones(BYTES // 4, device=device) for _ in range(3))
+    weights = torch.nn.Parameter(total)
+    weights.grad = second
+    optimizer = torch.optim.AdamW([weights], fused=True)
     return max(
         3 * BYTES / _fastest(lambda: torch.add(first, second, out=total), device),
         2 * BYTES / _fastest(first.relu_, device),
         BYTES / _fastest(first.sum, device),
+        7 * BYTES / _fastest(optimizer.step, device),
     )
 
 

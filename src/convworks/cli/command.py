@@ -5,6 +5,7 @@ import sys
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated
 
 import tyro
@@ -19,6 +20,14 @@ Options = Annotated[
     tyro.conf.UseAppendAction,
 ]
 """Options of a network, such as `se=16`."""
+
+DataRoot = Annotated[
+    Path | None,
+    tyro.conf.arg(
+        metavar="DIR", help_behavior_hint="(default: $CONVWORKS_DATA, else ~/.cache/convworks)"
+    ),
+]
+"""Where known data sets lie or are downloaded to."""
 
 PARSING = (tyro.conf.FlagCreatePairsOff,)
 """How options are read: a flag has no --no- form."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 from rich.table import Table
 
-from convworks.cli.command import Command, show
+from convworks.cli.command import Command, DataRoot, show
 
 if TYPE_CHECKING:
     from convworks.deploy.evaluation import Evaluation
@@ -27,12 +27,7 @@ class Evaluate(Command):
     """A known data set or an image folder with the same classes."""
     part: Literal["train", "val", "test"] = "test"
     """Which part of the data."""
-    data_root: Annotated[
-        Path | None,
-        tyro.conf.arg(
-            metavar="DIR", help_behavior_hint="(default: $CONVWORKS_DATA, else ~/.cache/convworks)"
-        ),
-    ] = None
+    data_root: DataRoot = None
     """Where known data sets lie or are downloaded to."""
     json: bool = False
     """Print JSON, with the confusion matrix."""

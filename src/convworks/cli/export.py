@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from convworks.cli.command import Command
+from convworks.cli.command import Command, DataRoot
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,12 +30,7 @@ class Export(Command):
         str | None, tyro.conf.arg(metavar="DATA", help_behavior_hint="(default: the run's own)")
     ] = None
     """What the file is tested with, where the run's image folder has moved."""
-    data_root: Annotated[
-        Path | None,
-        tyro.conf.arg(
-            metavar="DIR", help_behavior_hint="(default: $CONVWORKS_DATA, else ~/.cache/convworks)"
-        ),
-    ] = None
+    data_root: DataRoot = None
     """Where known data sets lie or are downloaded to."""
     json: bool = False
     """Print JSON."""

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import tyro
 
-from convworks.cli.command import Command, show
+from convworks.cli.command import Command, DataRoot, show
 from convworks.errors import ConvworksError, InputError, UsageError
 
 
@@ -35,12 +35,7 @@ class Reproduce(Command):
         Path | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="(default: none)")
     ] = None
     """Write the tables as a Markdown page too."""
-    data_root: Annotated[
-        Path | None,
-        tyro.conf.arg(
-            metavar="DIR", help_behavior_hint="(default: $CONVWORKS_DATA, else ~/.cache/convworks)"
-        ),
-    ] = None
+    data_root: DataRoot = None
     """Where Fashion-MNIST lies or is downloaded to."""
     json: bool = False
     """Print JSON."""

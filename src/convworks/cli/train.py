@@ -3,12 +3,11 @@
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from convworks.cli.command import PARSING, Command, Options, parse_options
+from convworks.cli.command import PARSING, Command, DataRoot, Options, parse_options
 from convworks.errors import UsageError
 from convworks.train.config import TrainConfig
 
@@ -37,12 +36,7 @@ class Train(Command):
     """Side to which the pictures are scaled."""
     options: Options = ()
     """Make the network otherwise, as by se=16: its file below convworks/nets says what there is."""
-    data_root: Annotated[
-        Path | None,
-        tyro.conf.arg(
-            metavar="DIR", help_behavior_hint="(default: $CONVWORKS_DATA or ~/.cache/convworks)"
-        ),
-    ] = None
+    data_root: DataRoot = None
     """Where downloaded data sets are kept."""
     config: Annotated[TrainConfig, tyro.conf.arg(name="")] = field(default_factory=TrainConfig)
     resume: bool = False

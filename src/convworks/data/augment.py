@@ -41,6 +41,17 @@ def _columns(values: tuple[float, ...], device: torch.device) -> Tensor:
     return torch.tensor(values, device=device)[:, None, None] * 255
 
 
+def scale(images: Tensor, side: int) -> Tensor:
+    """Float N×C×H×W to N×C×side×side, bilinearly.
+
+    Antialiased when made smaller, as torchvision's Resize does.
+    """
+    if images.shape[2:] == (side, side):
+        return images
+    smaller = max(images.shape[2:]) > side
+    return F.interpolate(images, (side, side), mode="bilinear", antialias=smaller)
+
+
 @dataclass(frozen=True)
 class Preparation:
     """What is done to every picture, in training and in use: it is saved with the weights."""
@@ -50,14 +61,7 @@ class Preparation:
     std: tuple[float, ...]
 
     def __call__(self, pixels: Tensor) -> Tensor:
-        """uint8 N×C×H×W to float N×C×S×S: (pixels / 255 − mean) / std, scaled bilinearly.
-
-        Antialiased when made smaller, as torchvision's Resize does.
-        """
+        """uint8 N×C×H×W to float N×C×S×S: (pixels / 255 − mean) / std, scaled bilinearly."""
         mean, std = _columns(self.mean, pixels.device), _columns(self.std, pixels.device)
         images = (pixels.float() - mean) / std
-        side = self.image_size
-        if images.shape[2:] != (side, side):
-            smaller = max(images.shape[2:]) > side
-            images = F.interpolate(images, (side, side), mode="bilinear", antialias=smaller)
-        return images
+        return scale(images, self.image_size)

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from convworks.data.augment import Preparation
+from convworks.data.augment import Preparation, scale
 from convworks.data.loader import open_loader
 from convworks.data.sources import load_data
 from convworks.data.splits import Data, Images
@@ -140,22 +140,20 @@ def _put_in_place(made: Path, folder: Path) -> None:
             raise InputError(f"{folder / file.name} is a folder, in the way of a file: move it.")
     old = made / "old"
     old.mkdir()
-    moved: list[Path] = []
     try:
         for file in files:
             with file.open("rb+") as written:
                 os.fsync(written.fileno())
             target = folder / file.name
-            moved.append(target)
             if target.exists():
-                target.replace(old / target.name)
+                target.replace(old / file.name)
             file.replace(target)
     except BaseException:  # Ctrl-C too
-        for target in moved:
-            if (old / target.name).exists():
-                (old / target.name).replace(target)
-            else:
-                target.unlink(missing_ok=True)
+        for file in files:
+            if (old / file.name).exists():
+                (old / file.name).replace(folder / file.name)
+            elif not file.exists():
+                (folder / file.name).unlink()
         raise
 
 
@@ -342,14 +340,6 @@ def pictures(images: Images, side: int, count: int) -> Iterator[tuple[Pixels, np
     for pixels, labels in loader.epoch():
         if count <= 0:
             return
-        yield _at_size(pixels, side)[:count].numpy(), labels[:count].numpy()
+        at_size = scale(pixels.float(), side).round().clamp(0, 255).to(torch.uint8)
+        yield at_size[:count].numpy(), labels[:count].numpy()
         count -= len(pixels)
-
-
-def _at_size(pixels: Tensor, side: int) -> Tensor:
-    """uint8 pictures scaled as the trainer scales them."""
-    if pixels.shape[2:] == (side, side):
-        return pixels
-    smaller = max(pixels.shape[2:]) > side
-    scaled = F.interpolate(pixels.float(), (side, side), mode="bilinear", antialias=smaller)
-    return scaled.round().clamp(0, 255).to(torch.uint8)

@@ -8,6 +8,7 @@
 Importing the package is cheap; PyTorch is imported when the first name is used.
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from convworks.version import __version__ as __version__
@@ -29,10 +30,10 @@ if TYPE_CHECKING:
         load,
         load_data,
         predict_memory,
-        reproduce,
         resume,
         summarize,
     )
+    from convworks.reproduction import reproduce
 
 __all__ = [
     "Bench",
@@ -55,13 +56,14 @@ __all__ = [
     "summarize",
 ]
 
+ELSEWHERE = {"reproduce": "reproduction"}
+"""The modules of the names that are not in api.py, because they import more."""
+
 
 def __getattr__(name: str) -> object:
     if name not in __all__:
         raise AttributeError(f"module 'convworks' has no attribute {name!r}")
-    from convworks import api
-
-    return getattr(api, name)
+    return getattr(import_module(f"convworks.{ELSEWHERE.get(name, 'api')}"), name)
 
 
 def __dir__() -> list[str]:

@@ -1,28 +1,25 @@
 """What `import convworks as cw` offers: the rooms' functions, and training put together."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from convworks.bench.claims import CLAIMS, SECTIONS, TRAINED, choose_sections
-from convworks.bench.claims.claim import Judged, judge, judge_trained
-from convworks.bench.claims.training import DATA, INITIALIZATION, unlike_printed
 from convworks.bench.contest import Contestant
 from convworks.bench.speed import Bench, benchmark
 from convworks.data.sources import SOURCES, load_data
 from convworks.data.splits import Data
 from convworks.deploy.export import Exported, export
-from convworks.errors import InputError, TrainingError
+from convworks.errors import InputError
 from convworks.measure.memory import Memory, predict_memory
 from convworks.measure.summary import summarize
 from convworks.nets.registry import create_model, find, list_models
 from convworks.report.console import ConsoleProgress
 from convworks.report.curves import CurvesFile, LivePlot, in_notebook
 from convworks.train import loop
-from convworks.train.checkpoint import CONFIG, LAST, SUMMARY, read_settings
+from convworks.train.checkpoint import CONFIG, read_settings
 from convworks.train.config import TrainConfig
 from convworks.train.observer import Observer
 from convworks.train.recipes import BOOK
@@ -44,7 +41,6 @@ __all__ = [
     "load",
     "load_data",
     "predict_memory",
-    "reproduce",
     "resume",
     "summarize",
 ]
@@ -95,7 +91,7 @@ def train(
     elif image_size is None and str(data) not in SOURCES:
         image_size = row.input[1]
     loaded = load_data(data, image_size=image_size, root=data_root)
-    network = _seeded(
+    network = seeded(
         config.seed,
         lambda: create_model(
             model,
@@ -135,7 +131,7 @@ def resume(
             raise InputError(f"{folder} was begun with the data {begun}, not {data}.")
         source["name"] = data  # a folder that has moved: its digest is compared
     config = replace(config or read_config(settings, folder), out=folder, init=None)
-    network = _seeded(config.seed, lambda: build_model(settings, folder))
+    network = seeded(config.seed, lambda: build_model(settings, folder))
     try:
         loaded = load_data(**source, root=data_root)
     except TypeError as error:
@@ -143,81 +139,7 @@ def resume(
     return fit(network, loaded, config, resume=True, progress=progress)
 
 
-def reproduce(
-    sections: str | Sequence[str] = (),
-    *,
-    quick: bool = False,
-    epochs: int | None = None,
-    runs: str | Path = "runs/reproduce",
-    data_root: str | Path | None = None,
-    progress: bool = True,
-) -> list[Judged]:
-    """The figures that the source documents print, beside ours; see docs/reproduced.md.
-
-    `sections` is a name of `bench.claims.SECTIONS`, or several; none are all. Trainings are kept in
-    folders below `runs`: what is complete there is read, what was stopped goes on, and without
-    `quick` what is missing is trained, in hours on two cores. `epochs` shortens trainings that
-    begin now. A folder with a run of other settings is left alone, and its figures are not run.
-    Raises InputError for an unknown section.
-    """
-    chosen = choose_sections(sections)
-    judged = [judge(one) for one in CLAIMS if one.section in chosen]
-    trained: dict[str, Run | str] = {}
-    for one in TRAINED:
-        if one.section in chosen:
-            if one.network not in trained:
-                folder = Path(runs) / one.network
-                trained[one.network] = (
-                    _as_printed(one.network, folder)
-                    if quick or (folder / SUMMARY).exists()
-                    else _train_as_printed(one.network, folder, epochs, data_root, progress)
-                )
-            judged.append(judge_trained(one, trained[one.network]))
-    order = {name: place for place, name in enumerate(SECTIONS)}
-    return sorted(judged, key=lambda one: order[one.section])
-
-
-def _as_printed(name: str, folder: Path) -> Run | str:
-    """A run as the documents trained it, or why there is none."""
-    if not (folder / SUMMARY).exists():
-        return "left out by --quick" if not folder.exists() else f"{folder} is not complete"
-    run = load(folder)
-    return unlike_printed(run, name) or run
-
-
-def _train_as_printed(
-    name: str, folder: Path, epochs: int | None, root: str | Path | None, progress: bool
-) -> Run | str:
-    """The book's training of a network, with the initialization of the documents."""
-    try:
-        if (folder / LAST).exists():
-            run = resume(folder, data_root=root, progress=progress)
-            return unlike_printed(run, name) or run
-        return _begin_as_printed(name, folder, epochs, root, progress)
-    except TrainingError as error:
-        return str(error)
-
-
-def _begin_as_printed(
-    name: str, folder: Path, epochs: int | None, root: str | Path | None, progress: bool
-) -> Run:
-    (folder / CONFIG).unlink(missing_ok=True)  # begun and not saved: its weights are unknown
-    data = load_data(DATA, image_size=BOOK[name].image_size, root=root)
-    network = _seeded(
-        0,
-        lambda: create_model(
-            name,
-            num_classes=10,
-            in_channels=1,
-            image_size=data.image_size,
-            initialization=INITIALIZATION,
-        ),
-    )
-    config = TrainConfig(recipe="book", epochs=epochs, out=folder)
-    return fit(network, data, config, progress=progress)
-
-
-def _seeded(seed: int, make: Callable[[], nn.Module]) -> nn.Module:
+def seeded(seed: int, make: Callable[[], nn.Module]) -> nn.Module:
     """What `make` gives with torch's generator at `seed`; the generator is left as it was."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

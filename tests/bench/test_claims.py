@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import convworks as cw
-from convworks import api
+from convworks import reproduction
 from convworks.bench.claims import CLAIMS, SECTIONS, TRAINED
 from convworks.bench.claims.claim import (
     SOURCES,
@@ -263,7 +263,7 @@ def test_a_training_that_fails_is_a_row(tmp_path: Path, monkeypatch: pytest.Monk
     def fail(*_: object) -> cw.Run:
         raise TrainingError("The loss is not finite in step 3.")
 
-    monkeypatch.setattr(api, "_begin_as_printed", fail)
+    monkeypatch.setattr(reproduction, "_begin_as_printed", fail)
     judged = {one.what: one for one in cw.reproduce("alexnet", runs=tmp_path)}
     assert judged["alexnet: test accuracy"].verdict == "not run"
     assert judged["alexnet: test accuracy"].reason == "The loss is not finite in step 3."

@@ -42,7 +42,7 @@ class Reproduce(Command):
 
     def run(self, arguments: Sequence[str], /) -> None:
         """Computes, prints and writes; fails when a figure differs and nothing explains it."""
-        from convworks import api
+        import convworks as cw
         from convworks.bench.claims import CLAIMS, TRAINED, choose_sections
         from convworks.report import reproduce
         from convworks.train.device import choose_device, environment
@@ -59,7 +59,7 @@ class Reproduce(Command):
             raise InputError(f"{self.out} is a folder: name a file such as {self.out}/page.md.")
         if self.out is not None and not self.out.parent.is_dir():
             raise InputError(f"There is no folder {self.out.parent} to write {self.out.name} in.")
-        judged = api.reproduce(
+        judged = cw.reproduce(
             self.sections,
             quick=self.quick,
             epochs=self.epochs,

@@ -89,6 +89,17 @@ def test_the_modern_recipe_gives_small_sets_enough_steps() -> None:
     assert resolve(TrainConfig(), "lenet", 54_000, mirror=True).augment == "flip-crop"
 
 
+def test_the_quick_recipe_is_the_modern_one_in_a_fifth_of_the_epochs() -> None:
+    quick = TrainConfig(recipe="quick")
+    for images in (1_295, 54_000):
+        modern = resolve(TrainConfig(), "resnet18", images, mirror=True, norms=True)
+        recipe = resolve(quick, "resnet18", images, mirror=True, norms=True)
+        assert recipe.epochs == round(modern.epochs / 5)
+        assert (recipe.augment, recipe.batch_size) == ("none", modern.batch_size)
+        assert recipe.lr > modern.lr
+    assert resolve(quick, "alexnet", 54_000, mirror=True).lr == modern.lr  # it has no norms
+
+
 def test_precision_is_chosen_by_the_hardware(monkeypatch: pytest.MonkeyPatch) -> None:
     large, small = 10**9, 10**5
     monkeypatch.setattr(devices, "cpu_computes_bf16", lambda: True)

@@ -393,6 +393,44 @@ def test_seeds_of_neighbours_differ() -> None:
     assert mix(1, 2) != mix(2, 1)
 
 
+class Seen(nn.Module):
+    """Remembers what it is trained with."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(64, 10)
+        self.images: list[torch.Tensor] = []
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.training:
+            self.images.append(x.clone())
+        logits: torch.Tensor = self.fc(x.flatten(1))
+        return logits
+
+
+def test_what_each_augmentation_does_to_the_pictures() -> None:
+    digits = load_data("digits", image_size=8)
+    assert isinstance(digits.train, MemoryImages)
+    originals = {bytes(p.flatten().tolist()) for p in digits.train.pixels}
+    mirrored = {bytes(p.flip(2).flatten().tolist()) for p in digits.train.pixels}
+    kinds: dict[Any, tuple[float, float]] = {}
+    for augment in ("none", "flip", "crop", "flip-crop"):
+        network = Seen()
+        fit(network, digits, TrainConfig(epochs=1, augment=augment, normalize="off"))
+        seen = (torch.cat(network.images) * 255).round().to(torch.uint8)
+        texts = [bytes(picture.flatten().tolist()) for picture in seen]
+        kinds[augment] = (
+            sum(text in originals for text in texts) / len(texts),
+            sum(text in mirrored for text in texts) / len(texts),
+        )
+    assert kinds["none"] == (1.0, 0.0)
+    assert sum(kinds["flip"]) == 1.0
+    assert 0.4 < kinds["flip"][0] < 0.6
+    assert kinds["crop"][0] < 0.2  # one shift of nine is none
+    assert kinds["crop"][1] == 0.0
+    assert sum(kinds["flip-crop"]) < 0.2
+
+
 @pytest.mark.parametrize("precision", ["fp16", "bf16"])
 def test_lower_precisions_learn_too(digits: Data, precision: Any) -> None:
     config = TrainConfig(epochs=8, batch_size=32, lr=0.01, augment="none", precision=precision)

@@ -895,6 +895,19 @@ FAMILIES = (
         smallest=32,
         smallest_small=8,
     ),
+    Family(
+        "airbench:Airbench",
+        "Jordan 2024, arXiv:2404.00498",
+        2024,
+        {
+            "airbench94": (1_972_792, 118_147_360, {}),
+        },
+        note="The first layer is learned; the paper's whitens patches of the training pictures.",
+        input=(3, 32, 32),
+        classes=10,
+        smallest=9,
+        smallest_small=None,
+    ),
 )
 
 ZOO: dict[str, Row] = {row.name: row for family in FAMILIES for row in family.rows()}

@@ -229,6 +229,7 @@ def open_job(
         len(data.train),
         mirror=data.mirror,
         sigmoids=_has_sigmoids_only(model),
+        norms=_has_norms(model),
     )
     device = choose_device(config.device)
     precision = choose_precision(config.precision, device, summary.totals.macs)
@@ -237,7 +238,7 @@ def open_job(
     layout = torch.channels_last if spec else torch.contiguous_format
     model.to(device, memory_format=layout)  # type: ignore[call-overload]
     path = _open_folder(config, f"{_title(model)}-{data.title}", resume)
-    crop = recipe.augment != "none"
+    crop = "crop" in recipe.augment
     job = Job(
         path=path,
         config=replace(config, out=path, precision=precision_name(precision), **asdict(recipe)),
@@ -334,6 +335,12 @@ def _has_sigmoids_only(model: nn.Module) -> bool:
     kinds = {type(module) for module in model.modules()}
     others = {nn.ReLU, nn.ReLU6, nn.SiLU, nn.GELU, nn.Hardswish}
     return nn.Sigmoid in kinds and not kinds & others
+
+
+def _has_norms(model: nn.Module) -> bool:
+    """Whether any layer normalises."""
+    norms = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm)
+    return any(isinstance(module, norms) for module in model.modules())
 
 
 def _check_fit(model: nn.Module, data: Data) -> Summary:

@@ -187,10 +187,9 @@ def _lr(job: Job) -> float:
 
 def _augment(job: Job, pixels: Tensor, generator: torch.Generator) -> Tensor:
     """The recipe's random changes; pictures from files were cropped when they were decoded."""
-    augment = job.recipe.augment
-    if augment == "flip-crop":
+    if "flip" in job.recipe.augment:
         pixels = random_flip(pixels, generator)
-    if augment != "none" and isinstance(job.data.train, MemoryImages):
+    if "crop" in job.recipe.augment and isinstance(job.data.train, MemoryImages):
         pixels = random_crop(pixels, generator)
     return pixels
 

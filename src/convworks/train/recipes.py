@@ -21,6 +21,12 @@ MODERN_SIGMOID_LR = 8e-3
 on digits with this rate and 0.974 with half of it (validation, means of seeds 0, 1, 2: `convworks
 train --lr 4e-3 --epochs 30 --batch-size 32`)."""
 
+QUICK_EPOCHS = 2
+QUICK_LR = 5e-3
+"""For networks with norms, which bear the higher rate from the first steps: airbench94, with its
+widths at 32, 96, 192, reaches 0.931 on Fashion-MNIST's validation part with this and with twice
+the rate (seed 0)."""
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -64,17 +70,25 @@ BOOK_DEFAULT = BookRow("none", lr=0.05, batch_size=128, image_size=224)
 
 
 def resolve(
-    config: TrainConfig, network: str, train_images: int, *, mirror: bool, sigmoids: bool = False
+    config: TrainConfig,
+    network: str,
+    train_images: int,
+    *,
+    mirror: bool,
+    sigmoids: bool = False,
+    norms: bool = False,
 ) -> Recipe:
     """The recipe for a network and a training part, with the config's own values in place.
 
     `mirror`: whether a mirrored picture keeps its class; `sigmoids`: whether the network's
-    activations are sigmoids.
+    activations are sigmoids; `norms`: whether it has normalisation layers.
     """
     if config.recipe == "book":
         recipe = _book(network)
     else:
         recipe = _modern(config.batch_size, train_images, mirror, sigmoids)
+        if config.recipe == "quick":
+            recipe = _quick(recipe, norms)
     given = {
         f.name: value for f in fields(Recipe) if (value := getattr(config, f.name)) is not None
     }
@@ -113,4 +127,16 @@ def _modern(asked: int | None, train_images: int, mirror: bool, sigmoids: bool) 
         label_smoothing=0.1,
         augment="flip-crop" if mirror else "crop",
         normalize="on",
+    )
+
+
+def _quick(modern: Recipe, norms: bool) -> Recipe:
+    """The modern recipe in a few epochs: in so few, no picture is seen often enough to be learned
+    by heart, and changing the pictures only costs accuracy."""
+    return replace(
+        modern,
+        epochs=max(QUICK_EPOCHS, modern.epochs * QUICK_EPOCHS // MODERN_EPOCHS),
+        lr=QUICK_LR if norms else modern.lr,
+        warmup=0.2,
+        augment="none",
     )

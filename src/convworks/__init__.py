@@ -33,9 +33,11 @@ if TYPE_CHECKING:
         resume,
         summarize,
     )
+    from convworks.estimator import Classifier
 
 __all__ = [
     "Bench",
+    "Classifier",
     "Contestant",
     "Exported",
     "Memory",
@@ -59,6 +61,10 @@ __all__ = [
 def __getattr__(name: str) -> object:
     if name not in __all__:
         raise AttributeError(f"module 'convworks' has no attribute {name!r}")
+    if name == "Classifier":  # not in api: it imports scikit-learn, which takes a second
+        from convworks.estimator import Classifier
+
+        return Classifier
     from convworks import api
 
     return getattr(api, name)

@@ -21,7 +21,7 @@ class Demo(Command):
     """Runs' folders, or files that `convworks export` wrote; several stand side by side."""
     port: Annotated[
         int | None,
-        tyro.conf.arg(metavar="INT", help_behavior_hint="(default: a free one from 7860)"),
+        tyro.conf.arg(metavar="INT", help_behavior_hint="(default: the first free one from 7860)"),
     ] = None
     """Where the page is served."""
     host: str = "127.0.0.1"

@@ -3,9 +3,10 @@
 Everything that the page needs comes from this machine, and nothing leaves it.
 """
 
-import logging
+import errno
 import os
 import re
+import socket
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -31,6 +32,7 @@ from convworks.errors import InputError
 
 UPLOAD = "20mb"
 """The largest file that is taken."""
+PORTS = range(7860, 7960)
 KEPT = 3600
 """Seconds after which an uploaded file is deleted; at the end all are."""
 SAMPLES, TOP = 12, 5
@@ -85,8 +87,10 @@ def _coloured(seen: np.ndarray, looked: np.ndarray) -> np.ndarray:
 
 
 def draw_samples(data: Data, side: int, folder: Path) -> list[tuple[Path, str]]:
-    """Pictures of the test part as files, and their labels: the same number of each class, or one
-    of the first classes."""
+    """Pictures of the test part as files at the network's size, and their labels.
+
+    So many of each class as there is room for, or one of each of the first classes.
+    """
     labels = data.test.labels.numpy()
     each = max(1, SAMPLES // len(data.classes))
     by_class = [np.flatnonzero(labels == i)[:each] for i in range(len(data.classes))]
@@ -110,9 +114,10 @@ def serving(
 ) -> Iterator[str]:
     """Serves a page with those run folders and exported files side by side; gives its address.
 
-    `port` None is the first free one from 7860 on. Raises InputError for what is no network, for a
+    `port` None is the first free one of PORTS. Raises InputError for what is no network, for a
     port that is taken, and where gradio is not installed.
     """
+    port = _free_port(host, port)
     networks = [open_network(path) for path in paths]
     for network in networks:
         network.run(np.zeros((1, *network.shape), np.uint8))  # the first is slow
@@ -121,29 +126,40 @@ def serving(
         samples, missing = _samples(paths[0], networks[0], data_root, Path(folder))
         page = _page(gradio, networks, samples, missing)
         page.queue(default_concurrency_limit=1)  # hooks and time belong to one picture
-        try:
-            _, address, _ = page.launch(
-                server_name=host,
-                server_port=port,
-                max_file_size=UPLOAD,
-                share=False,
-                inbrowser=False,
-                prevent_thread_lock=True,
-                quiet=True,
-                footer_links=[],
-                ssr_mode=False,
-                mcp_server=False,
-                enable_monitoring=False,
-            )
-        except OSError as error:
-            raise InputError(
-                f"Cannot serve at {host}, port {port or 'any from 7860'}: choose another --port or"
-                f" --host ({str(error).splitlines()[0]})"
-            ) from error
+        _, address, _ = page.launch(
+            server_name=host,
+            server_port=port,
+            max_file_size=UPLOAD,
+            share=False,
+            inbrowser=False,
+            prevent_thread_lock=True,
+            quiet=True,
+            footer_links=[],
+            ssr_mode=False,
+            mcp_server=False,
+            enable_monitoring=False,
+        )
         try:
             yield address
         finally:
             page.close(verbose=False)
+
+
+def _free_port(host: str, port: int | None) -> int:
+    """The port, or the first free one; InputError when nothing can listen there."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    for tried in PORTS if port is None else (port,):
+        try:
+            socket.create_server((host, tried), family=family).close()
+        except OSError as error:
+            reason = error.strerror
+            if error.errno != errno.EADDRINUSE:
+                break
+        else:
+            return tried
+    raise InputError(
+        f"Cannot serve at {host}, port {tried}: {reason}. Choose another --port or --host."
+    )
 
 
 @contextmanager
@@ -160,7 +176,6 @@ def _private(folder: Path) -> Iterator[None]:
     }
     before = {name: os.environ.get(name) for name in settings}
     os.environ.update(settings)
-    logging.getLogger("httpx").setLevel(logging.WARNING)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)

@@ -33,10 +33,12 @@ if TYPE_CHECKING:
         resume,
         summarize,
     )
+    from convworks.estimator import Classifier
     from convworks.reproduction import reproduce
 
 __all__ = [
     "Bench",
+    "Classifier",
     "Contestant",
     "Exported",
     "Memory",
@@ -56,7 +58,7 @@ __all__ = [
     "summarize",
 ]
 
-ELSEWHERE = {"reproduce": "reproduction"}
+ELSEWHERE = {"Classifier": "estimator", "reproduce": "reproduction"}
 """The modules of the names that are not in api.py, because they import more."""
 
 

@@ -10,6 +10,7 @@ import tyro
 from convworks.cli.bench import BenchCommand
 from convworks.cli.command import PARSING, Command
 from convworks.cli.compare import Compare
+from convworks.cli.demo import Demo
 from convworks.cli.evaluate import Evaluate
 from convworks.cli.export import Export
 from convworks.cli.models import Models
@@ -29,6 +30,7 @@ COMMANDS: dict[str, Callable[..., Command]] = {
     "eval": Evaluate,
     "export": Export,
     "predict": Predict,
+    "demo": Demo,
 }
 
 DESCRIPTION = """Convolutional image classifiers: build, train, measure, ship.

@@ -1,6 +1,7 @@
 """Image folders: one sub-folder a class."""
 
 import random
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -57,7 +58,7 @@ def read_folder(folder: Path) -> Parts:
     for label, name in enumerate(classes):
         if label not in filled:
             raise InputError(f"{roots['train'] / name} has no pictures: fill or remove it.")
-    channels = _count_channels([path for path, _ in listed["train"]])
+    channels = count_channels([path for path, _ in listed["train"]])
     train, val, test = (_files(listed.get(part), channels) for part in ("train", "val", "test"))
     assert train is not None
     return Parts(classes, train, test, val)
@@ -95,7 +96,7 @@ def _list_pictures(root: Path, classes: tuple[str, ...]) -> list[tuple[Path, int
     return pictures
 
 
-def _count_channels(paths: list[Path]) -> int:
+def count_channels(paths: Sequence[Path]) -> int:
     """1 when every picture that was looked at is grey, else 3. Only headers are read."""
     step = max(1, len(paths) // PROBED)
     for path in paths[::step]:

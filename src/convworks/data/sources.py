@@ -79,10 +79,17 @@ def load_data(
         parts = read_folder(folder)
         identity, title = str(folder), folder.name
         mirror, size = True, image_size or FOLDER_IMAGE_SIZE
-    train, val, test = _complete(parts, val_fraction, seed)
-    sample = _sample(train, size, seed)
+    return make_data(parts, DataSpec(identity, size, val_fraction, seed), title, mirror)
+
+
+def make_data(parts: Parts, spec: DataSpec, title: str, mirror: bool) -> Data:
+    """A data set of these parts; what is missing is held out of the training part.
+
+    Raises InputError for too few pictures, and for one that cannot be read.
+    """
+    train, val, test = _complete(parts, spec.val_fraction, spec.seed)
+    sample = _sample(train, spec.image_size, spec.seed)
     mean, std = mean_and_std(sample)
-    spec = DataSpec(identity, size, val_fraction, seed)
     channels = sample.shape[1]
     return Data(spec, title, parts.classes, channels, mean, std, mirror, train, val, test)
 

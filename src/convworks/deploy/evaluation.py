@@ -11,6 +11,7 @@ from convworks.data.sources import SOURCES, load_data
 from convworks.data.splits import Data, FileImages
 from convworks.deploy.export import pictures
 from convworks.deploy.predict import open_network
+from convworks.deploy.runtime import Deployed
 from convworks.errors import InputError, unknown
 from convworks.train.run import check_data, load
 
@@ -94,7 +95,7 @@ def evaluate_network(
     network = open_network(path)
     channels, side, _ = network.shape
     if not isinstance(data, Data):
-        data = _load(Path(path), data, side, str(network.metadata["data"]), data_root)
+        data = own_data(Path(path), data, network, data_root)
     if list(data.classes) != network.labels:
         raise InputError(f"{path} knows other classes than {data.title}: {network.labels}.")
     if data.channels != channels:
@@ -108,9 +109,14 @@ def evaluate_network(
     return figures(np.concatenate(rows), np.concatenate(labels), data, part, names)
 
 
-def _load(
-    path: Path, data: str | Path | None, side: int, trained_on: str, root: str | Path | None
+def own_data(
+    path: Path, data: str | Path | None, network: Deployed, root: str | Path | None
 ) -> Data:
+    """The data that a run folder or an exported file was trained on, or `data`, at its size.
+
+    Raises InputError when they are not there, and for a run's own data split otherwise.
+    """
+    trained_on = str(network.metadata["data"])
     if path.is_dir():
         run = load(path)
         spec = {k: v for k, v in run.data.items() if k != "digest"}
@@ -121,7 +127,7 @@ def _load(
         return loaded
     if data is None and trained_on not in SOURCES:
         raise InputError(f"{path} was trained on {trained_on}: say where that is with --data.")
-    return load_data(trained_on if data is None else data, image_size=side, root=root)
+    return load_data(trained_on if data is None else data, image_size=network.shape[1], root=root)
 
 
 def figures(

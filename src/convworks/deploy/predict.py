@@ -15,6 +15,7 @@ from convworks.data.folder import decode, is_picture
 from convworks.deploy.export import Shipped, describe
 from convworks.deploy.runtime import Deployed, Pixels, Probabilities, open_deployed
 from convworks.errors import InputError
+from convworks.measure.explain import activation_map
 from convworks.train.run import load
 
 BATCH = 32
@@ -51,7 +52,13 @@ def open_network(path: str | Path) -> Deployed:
         result: Probabilities = shipped(torch.from_numpy(pixels)).numpy()
         return result
 
-    return Deployed(folder, describe(run, str(run.data.get("name"))), compute)
+    def look(pixels: Pixels) -> np.ndarray:
+        found: np.ndarray = activation_map(
+            run.model, run.preparation(torch.from_numpy(pixels))
+        ).numpy()
+        return found
+
+    return Deployed(folder, describe(run, str(run.data.get("name"))), compute, look)
 
 
 def find_pictures(given: Iterable[str]) -> Iterator[str]:

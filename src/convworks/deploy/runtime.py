@@ -29,12 +29,15 @@ Probabilities = np.ndarray
 
 @dataclass(frozen=True)
 class Deployed:
-    """An exported network, ready to run."""
+    """A network, exported or of a run, ready to run."""
 
     path: Path
     metadata: Mapping[str, Any]
     run: Callable[[Pixels], Probabilities]
     """uint8 N×C×S×S to fp32 N×classes, any N."""
+    look: Callable[[Pixels], np.ndarray] | None = None
+    """Where it looked for its answer: uint8 N×C×S×S to fp32 N×S×S in 0…1. None: it cannot tell, as
+    an exported file cannot."""
 
     @property
     def labels(self) -> list[str]:
@@ -74,14 +77,14 @@ def open_deployed(path: str | Path, *, exact: bool = False) -> Deployed:
     return Deployed(file, json.loads(text), run)
 
 
-def runtime(name: str) -> ModuleType:
-    """A package of the [export] extra; InputError says how to get it."""
+def runtime(name: str, extra: str = "export") -> ModuleType:
+    """A package of an extra; InputError says how to get it."""
     try:
         return import_module(name)
     except ImportError as error:
         raise InputError(
-            f"This needs {name}, which is not installed: install convworks with its [export] extra,"
-            " as by pip install '.[export]' in its checkout."
+            f"This needs {name}, which is not installed: install convworks with its [{extra}]"
+            f" extra, as by pip install '.[{extra}]' in its checkout."
         ) from error
 
 

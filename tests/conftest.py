@@ -13,6 +13,8 @@ import torch
 from PIL import Image
 from sklearn.datasets import load_digits
 
+from browser import browser, visit  # noqa: F401 (fixtures of all)
+
 torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 
 

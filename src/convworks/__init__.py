@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         reproduce,
         resume,
         summarize,
+        write_report,
     )
 
 __all__ = [
@@ -53,6 +54,7 @@ __all__ = [
     "reproduce",
     "resume",
     "summarize",
+    "write_report",
 ]
 
 

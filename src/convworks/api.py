@@ -15,6 +15,7 @@ from convworks.bench.speed import Bench, benchmark
 from convworks.data.sources import SOURCES, load_data
 from convworks.data.splits import Data
 from convworks.deploy.export import Exported, export
+from convworks.deploy.report import write_report
 from convworks.errors import InputError, TrainingError
 from convworks.measure.memory import Memory, predict_memory
 from convworks.measure.summary import summarize
@@ -47,6 +48,7 @@ __all__ = [
     "reproduce",
     "resume",
     "summarize",
+    "write_report",
 ]
 
 

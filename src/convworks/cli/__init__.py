@@ -14,6 +14,7 @@ from convworks.cli.evaluate import Evaluate
 from convworks.cli.export import Export
 from convworks.cli.models import Models
 from convworks.cli.predict import Predict
+from convworks.cli.report import Report
 from convworks.cli.reproduce import Reproduce
 from convworks.cli.summary import Summary
 from convworks.cli.train import Train
@@ -29,6 +30,7 @@ COMMANDS: dict[str, Callable[..., Command]] = {
     "eval": Evaluate,
     "export": Export,
     "predict": Predict,
+    "report": Report,
 }
 
 DESCRIPTION = """Convolutional image classifiers: build, train, measure, ship.

@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from copy import deepcopy
 from dataclasses import dataclass
 from itertools import islice
 from os import cpu_count
@@ -15,7 +16,7 @@ from convworks.data.folder import decode, is_picture
 from convworks.deploy.export import Shipped, describe
 from convworks.deploy.runtime import Deployed, Pixels, Probabilities, open_deployed
 from convworks.errors import InputError
-from convworks.train.run import load
+from convworks.train.run import Run, load
 
 BATCH = 32
 AHEAD = 2
@@ -41,17 +42,19 @@ def open_network(path: str | Path) -> Deployed:
     Raises InputError for what is neither.
     """
     folder = Path(path)
-    if not folder.is_dir():
-        return open_deployed(folder)
-    run = load(folder)
-    shipped = Shipped(run.model, run.preparation).eval()
+    return open_run(load(folder)) if folder.is_dir() else open_deployed(folder)
+
+
+def open_run(run: Run) -> Deployed:
+    """A run's network as it is now, ready for pictures on the CPU."""
+    shipped = Shipped(deepcopy(run.model).cpu(), run.preparation).eval()
 
     @torch.inference_mode()
     def compute(pixels: Pixels) -> Probabilities:
         result: Probabilities = shipped(torch.from_numpy(pixels)).numpy()
         return result
 
-    return Deployed(folder, describe(run, str(run.data.get("name"))), compute)
+    return Deployed(run.path, describe(run, str(run.data.get("name"))), compute)
 
 
 def find_pictures(given: Iterable[str]) -> Iterator[str]:

@@ -17,6 +17,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
 from convworks.errors import InputError
+from convworks.measure.display import Displayed
 from convworks.measure.trace import Kernels
 from convworks.nets.blocks import on_meta
 
@@ -25,7 +26,7 @@ STATES = {"sgd": 0, "nesterov": 1, "adamw": 2}
 
 
 @dataclass(frozen=True)
-class Memory:
+class Memory(Displayed):
     """Bytes at the peak of one step, by what they are for."""
 
     batch: int

@@ -25,7 +25,7 @@ from convworks.errors import InputError, TrainingError
 from convworks.train.observer import EpochRecord, RunSummary
 
 CONFIG, METRICS, LAST, BEST = "config.json", "metrics.jsonl", "last.pt", "best.safetensors"
-SUMMARY = "summary.json"
+SUMMARY, CURVES = "summary.json", "curves.svg"
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:

@@ -16,8 +16,9 @@ from convworks.deploy.predict import open_run
 from convworks.errors import InputError, TrainingError, UsageError
 from convworks.measure.summary import summarize
 from convworks.nets.registry import spec_of
+from convworks.report.confusion import Answers, Wrong
 from convworks.report.console import SturdyConsole
-from convworks.report.page import RunRecord, Tested, Wrong, render
+from convworks.report.page import RunRecord, render
 from convworks.train.checkpoint import (
     BEST,
     CONFIG,
@@ -60,12 +61,10 @@ def write_report(
     console = SturdyConsole(stderr=True, quiet=not progress)
     known: dict[str, Data | str] = {}
     for place, one in enumerate(chosen):
-        console.print(
-            f"{names[place]} ({place + 1} of {len(chosen)})", highlight=False, markup=False
-        )
-        records[place] = replace(
-            records[place], tested=_test(one, records[place], known, data_root)
-        )
+        said = f"looking at {names[place]}, {place + 1} of {len(chosen)}"
+        console.print(said, highlight=False, markup=False, soft_wrap=True)
+        tested = _test(one, records[place], known, data_root)
+        records[place] = replace(records[place], tested=tested)
     text = render(records)
     try:
         write_whole(path, lambda file: file.write_text(text, encoding="utf-8"))
@@ -118,7 +117,7 @@ def _read(run: Run | str | Path, name: str) -> RunRecord:
 
 def _test(
     run: Run | str | Path, record: RunRecord, known: dict[str, Data | str], root: str | Path | None
-) -> Tested | str:
+) -> Answers | str:
     """What a complete run's network says of its test part, or why that cannot be told.
 
     `known` remembers the data of other runs, or why they cannot be had.
@@ -143,14 +142,14 @@ def _test(
         return data
     try:
         check_data(run, data)
-    except InputError as error:
+        found = assess(open_run(run), data, "test")
+        wrong = [
+            Wrong(one.picture, one.label, one.said, one.probability, _pixels(data.test, one))
+            for one in found.worst
+        ]
+    except InputError as error:  # other pictures than the run's, or one that cannot be read
         return str(error)
-    found = assess(open_run(run), data, "test")
-    wrong = [
-        Wrong(one.picture, one.label, one.said, one.probability, _pixels(data.test, one))
-        for one in found.worst
-    ]
-    return Tested(data.classes, found.confusion, tuple(wrong))
+    return Answers(data.classes, found.confusion, tuple(wrong))
 
 
 def _data(run: Run, known: dict[str, Data | str], root: str | Path | None) -> Data | str:

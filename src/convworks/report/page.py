@@ -13,8 +13,13 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import numpy as np
-
+from convworks.report.confusion import (
+    Answers,
+    count_right,
+    heat_picture,
+    heat_table,
+    most_frequent,
+)
 from convworks.report.embed import png_uri
 from convworks.report.overlay import Line, draw_overlay, line
 from convworks.train.observer import History, RunSummary
@@ -23,40 +28,9 @@ from convworks.version import __version__
 FOLDER = Path(__file__).parent
 TABLE_CLASSES = 20
 """With more classes a confusion matrix is a picture, with a list of its largest mistakes."""
-MOST = 15
-"""Mistakes in that list."""
-HEAT = (0, 90, 141), (176, 72, 0)
-"""Blue for what is right and vermilion for what is wrong, dark enough for white figures on them."""
-STRONG = 0.83
-"""Above this opacity white figures are easier to read than black ones."""
 DIGEST = 12
 """Hexadecimal digits of a hash that are shown."""
 NONE = "–"
-
-
-@dataclass(frozen=True)
-class Wrong:
-    """A picture given the wrong label."""
-
-    picture: str
-    """Its file, or its place in the test part."""
-    label: str
-    said: str
-    probability: float
-    """Of what was said."""
-    pixels: np.ndarray
-    """uint8, H×W or H×W×3."""
-
-
-@dataclass(frozen=True)
-class Tested:
-    """What a network says of its test part."""
-
-    classes: tuple[str, ...]
-    confusion: tuple[tuple[int, ...], ...]
-    """A row for each class, what was said of its pictures."""
-    wrong: tuple[Wrong, ...]
-    """The mistakes made most surely."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +48,7 @@ class RunRecord:
     """95 % interval of the test accuracy."""
     parameters: int | None
     macs: int | None
-    tested: Tested | str
+    tested: Answers | str
     """Or why there is nothing of it."""
 
 
@@ -99,17 +73,6 @@ class Grid:
 
     headings: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
-
-
-@dataclass(frozen=True)
-class Heat:
-    """A cell of a confusion matrix."""
-
-    count: int
-    colour: str
-    """CSS."""
-    strong: bool
-    """Whether text on it must be white."""
 
 
 def render(records: Sequence[RunRecord]) -> str:
@@ -140,12 +103,12 @@ def render(records: Sequence[RunRecord]) -> str:
         same_settings=_same(settings),
         environments=_differing(surroundings),
         same_environment=_same(surroundings),
-        matrix=_matrix,
-        heat_picture=_heat_picture,
-        most_frequent=_most_frequent,
+        heat_table=heat_table,
+        heat_picture=heat_picture,
+        most_frequent=most_frequent,
         table_classes=TABLE_CLASSES,
         png_uri=png_uri,
-        right=_right,
+        count_right=count_right,
         dashes=_dashes,
     )
 
@@ -188,10 +151,10 @@ def _results(records: Sequence[RunRecord]) -> Grid:
         return Cell(f"{value:.4f}", value, True, bar, f"{begin:.4f} to {end:.4f}")
 
     columns: dict[str, Callable[[RunRecord], Cell]] = {
-        "network": lambda one: _word(_network(one.settings)),
-        "data": lambda one: _word(Path(str(one.settings["data"].get("name"))).name),
         "test accuracy": accuracy,
         "validation": lambda one: _number(_validation(one), ".4f"),
+        "network": lambda one: _word(_network(one.settings)),
+        "data": lambda one: _word(Path(str(one.settings["data"].get("name"))).name),
         "epochs": lambda one: _number(len(one.history), ",d"),
         "seconds": lambda one: _number(_seconds(one), ",.1f"),
         "images/s": lambda one: _number(_rate(one), ",.0f"),
@@ -285,58 +248,6 @@ def _differing(each: Sequence[Mapping[str, str]]) -> Grid:
 
 def _setting(text: str) -> Cell:
     return Cell(text, None if text == NONE else text)
-
-
-def _right(tested: Tested) -> tuple[int, int]:
-    """How many pictures got their own label, and how many there are."""
-    counts = np.array(tested.confusion)
-    return int(np.trace(counts)), int(counts.sum())
-
-
-def _shares(tested: Tested) -> np.ndarray:
-    """Of each class's pictures, the share that was said to be of each class."""
-    counts = np.array(tested.confusion, dtype=float)
-    shares: np.ndarray = counts / np.maximum(counts.sum(1, keepdims=True), 1)
-    return shares
-
-
-def _opacity(shares: np.ndarray) -> np.ndarray:
-    """Of the heat: small shares of mistakes are to be seen."""
-    opacity: np.ndarray = np.sqrt(shares)
-    return opacity
-
-
-def _matrix(tested: Tested) -> list[tuple[str, list[Heat], str]]:
-    """For each class its name, its cells, and the share that was right."""
-    shares = _shares(tested)
-    opacity = _opacity(shares)
-    rows = []
-    for i, counts in enumerate(tested.confusion):
-        cells = []
-        for j, count in enumerate(counts):
-            red, green, blue = HEAT[i != j]
-            colour = f"rgb({red} {green} {blue} / {opacity[i, j]:.2f})"
-            cells.append(Heat(count, colour, bool(opacity[i, j] > STRONG)))
-        rows.append((tested.classes[i], cells, f"{shares[i, i]:.1%}" if sum(counts) else NONE))
-    return rows
-
-
-def _heat_picture(tested: Tested) -> str:
-    """The matrix as a PNG's data: address, four pixels a class."""
-    opacity = _opacity(_shares(tested))
-    right = np.eye(len(opacity), dtype=bool)[..., None]
-    colours = np.where(right, *(np.array(colour) for colour in HEAT))
-    pixels = np.concatenate([colours, 255 * opacity[..., None]], axis=2).round().astype(np.uint8)
-    return png_uri(pixels.repeat(4, 0).repeat(4, 1))
-
-
-def _most_frequent(tested: Tested) -> list[tuple[str, str, int]]:
-    """The mistakes that were made most often: class, what was said, how often."""
-    counts = np.array(tested.confusion)
-    np.fill_diagonal(counts, 0)
-    order = np.argsort(-counts, axis=None, kind="stable")[:MOST]
-    places = [divmod(int(one), len(counts)) for one in order]
-    return [(tested.classes[i], tested.classes[j], int(counts[i, j])) for i, j in places]
 
 
 def _dashes(look: Line) -> str:

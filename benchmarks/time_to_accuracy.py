@@ -83,7 +83,9 @@ def rows(results: list[dict[str, Any]]) -> list[str]:
     for options, printed in BOOK:
         accuracies, seconds = figures(options)
         theirs = d2l_seconds(options.split()[0])
-        beside = "not measured | " if theirs is None else f"{theirs:,.0f} s | {theirs / seconds:.0f}"
+        beside = (
+            "not measured | " if theirs is None else f"{theirs:,.0f} s | {theirs / seconds:.0f}"
+        )
         lines.append(
             f"| `convworks {command(options)}` | {shown(accuracies)}, {printed} | {seconds:.0f}"
             f" | {beside} |"

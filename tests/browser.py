@@ -46,7 +46,11 @@ def browser() -> Iterator[Browser]:
     if chromium is None:
         pytest.skip("no chromium on this machine: install the package chromium")
     with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        opened = playwright.chromium.launch(
+            executable_path=chromium,
+            args=["--no-sandbox"],
+            timeout=120_000,  # ms; a first start on a busy machine is slow
+        )
         yield opened
         opened.close()
 

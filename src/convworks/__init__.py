@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         predict_memory,
         resume,
         summarize,
+        write_report,
     )
     from convworks.estimator import Classifier
     from convworks.reproduction import reproduce
@@ -56,6 +57,7 @@ __all__ = [
     "reproduce",
     "resume",
     "summarize",
+    "write_report",
 ]
 
 ELSEWHERE = {"Classifier": "estimator", "reproduce": "reproduction"}

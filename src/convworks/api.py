@@ -12,6 +12,7 @@ from convworks.bench.speed import Bench, benchmark
 from convworks.data.sources import SOURCES, load_data
 from convworks.data.splits import Data
 from convworks.deploy.export import Exported, export
+from convworks.deploy.report import write_report
 from convworks.errors import InputError
 from convworks.measure.memory import Memory, predict_memory
 from convworks.measure.summary import summarize
@@ -43,6 +44,7 @@ __all__ = [
     "predict_memory",
     "resume",
     "summarize",
+    "write_report",
 ]
 
 

@@ -106,4 +106,5 @@ def test_a_notebook_gets_a_live_plot(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     assert pictures[0]["data"]["image/svg+xml"].count("<svg") == 1
     assert not [output for output in training if output["output_type"] == "stream"]
     assert "test_accuracy" in run[0]["data"]["text/html"]
+    assert "data:image/svg+xml;base64," in run[0]["data"]["text/html"]
     assert "<table>" in summary[0]["data"]["text/html"]

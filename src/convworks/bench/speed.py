@@ -12,6 +12,7 @@ from convworks.bench.energy import joules
 from convworks.bench.machine import know_machine
 from convworks.bench.memory import measure_memory
 from convworks.bench.roofline import Roofline, measure_roofline
+from convworks.measure.display import Displayed
 from convworks.measure.memory import predict_memory
 from convworks.measure.summary import summarize
 from convworks.train.device import environment, memory_kept, precision_name, wait
@@ -23,7 +24,7 @@ LATENCIES = 50
 
 
 @dataclass(frozen=True)
-class Rate:
+class Rate(Displayed):
     """Images a second: the median of several repeats, the slowest and the fastest."""
 
     median: float
@@ -34,7 +35,7 @@ class Rate:
 
 
 @dataclass(frozen=True)
-class Latency:
+class Latency(Displayed):
     """Milliseconds for one image, asked alone."""
 
     median: float
@@ -42,7 +43,7 @@ class Latency:
 
 
 @dataclass(frozen=True)
-class Footprint:
+class Footprint(Displayed):
     """Bytes at the peak of a step; `needed` and `resident` as in `measure_memory`."""
 
     predicted: int
@@ -51,7 +52,7 @@ class Footprint:
 
 
 @dataclass(frozen=True)
-class Bench:
+class Bench(Displayed):
     """What was measured, and on what."""
 
     model: str

@@ -15,6 +15,7 @@ from convworks.cli.evaluate import Evaluate
 from convworks.cli.export import Export
 from convworks.cli.models import Models
 from convworks.cli.predict import Predict
+from convworks.cli.report import Report
 from convworks.cli.reproduce import Reproduce
 from convworks.cli.summary import Summary
 from convworks.cli.train import Train
@@ -31,6 +32,7 @@ COMMANDS: dict[str, Callable[..., Command]] = {
     "export": Export,
     "predict": Predict,
     "demo": Demo,
+    "report": Report,
 }
 
 DESCRIPTION = """Convolutional image classifiers: build, train, measure, ship.

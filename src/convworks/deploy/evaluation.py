@@ -93,9 +93,17 @@ def evaluate_network(
     if part not in PARTS:
         raise unknown("part", part, PARTS)
     network = open_network(path)
-    channels, side, _ = network.shape
     if not isinstance(data, Data):
         data = own_data(Path(path), data, network, data_root)
+    return assess(network, data, part)
+
+
+def assess(network: Deployed, data: Data, part: Part) -> Evaluation:
+    """Tests an opened network on a part of data that are at hand.
+
+    Raises InputError for data with other classes or channels.
+    """
+    path, (channels, side, _) = network.path, network.shape
     if list(data.classes) != network.labels:
         raise InputError(f"{path} knows other classes than {data.title}: {network.labels}.")
     if data.channels != channels:
@@ -142,7 +150,7 @@ def figures(
     said, sure = probabilities.argmax(1), probabilities.max(1)
     right = said == labels
     accuracy = float(right.mean())
-    low, high = _wilson(accuracy, count)
+    low, high = wilson(accuracy, count)
     known = np.arange(classes)
     precision, recall, f1, support = precision_recall_fscore_support(
         labels, said, labels=known, zero_division=0.0
@@ -181,7 +189,7 @@ def figures(
     )
 
 
-def _wilson(share: float, count: int) -> tuple[float, float]:
+def wilson(share: float, count: int) -> tuple[float, float]:
     """The 95 % interval of a share of so many."""
     scale = 1 + SURE**2 / count
     middle = (share + SURE**2 / (2 * count)) / scale

@@ -23,6 +23,7 @@ from convworks.data.splits import Data, Images
 from convworks.deploy.card import write_card
 from convworks.deploy.runtime import ENTRY, INPUT, OUTPUT, SUFFIXES, Pixels, open_deployed, runtime
 from convworks.errors import ConvworksError, InputError, UsageError, unknown
+from convworks.measure.display import Displayed
 from convworks.nets.registry import spec_of
 from convworks.train.run import Run, check_data, load
 from convworks.version import __version__
@@ -48,7 +49,7 @@ class ExportError(ConvworksError, RuntimeError):
 
 
 @dataclass(frozen=True)
-class Exported:
+class Exported(Displayed):
     """A file that was written, and how near it comes; plain values, for JSON."""
 
     path: Path

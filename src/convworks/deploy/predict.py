@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from copy import deepcopy
 from dataclasses import dataclass
 from itertools import islice
 from os import cpu_count
@@ -16,7 +17,7 @@ from convworks.deploy.export import Shipped, describe
 from convworks.deploy.runtime import Deployed, Pixels, Probabilities, open_deployed
 from convworks.errors import InputError
 from convworks.measure.explain import activation_map
-from convworks.train.run import load
+from convworks.train.run import Run, load
 
 BATCH = 32
 AHEAD = 2
@@ -42,10 +43,12 @@ def open_network(path: str | Path) -> Deployed:
     Raises InputError for what is neither.
     """
     folder = Path(path)
-    if not folder.is_dir():
-        return open_deployed(folder)
-    run = load(folder)
-    shipped = Shipped(run.model, run.preparation).eval()
+    return open_run(load(folder)) if folder.is_dir() else open_deployed(folder)
+
+
+def open_run(run: Run) -> Deployed:
+    """A run's network as it is now, ready for pictures on the CPU."""
+    shipped = Shipped(deepcopy(run.model).cpu(), run.preparation).eval()
 
     @torch.inference_mode()
     def compute(pixels: Pixels) -> Probabilities:
@@ -53,12 +56,11 @@ def open_network(path: str | Path) -> Deployed:
         return result
 
     def look(pixels: Pixels) -> np.ndarray:
-        found: np.ndarray = activation_map(
-            run.model, run.preparation(torch.from_numpy(pixels))
-        ).numpy()
+        images = run.preparation(torch.from_numpy(pixels))
+        found: np.ndarray = activation_map(shipped.model, images).numpy()
         return found
 
-    return Deployed(folder, describe(run, str(run.data.get("name"))), compute, look)
+    return Deployed(run.path, describe(run, str(run.data.get("name"))), compute, look)
 
 
 def find_pictures(given: Iterable[str]) -> Iterator[str]:

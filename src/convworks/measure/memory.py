@@ -17,6 +17,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
 from convworks.errors import InputError
+from convworks.measure.display import html_table, named_values
 from convworks.measure.trace import Kernels
 from convworks.nets.blocks import on_meta
 
@@ -43,6 +44,10 @@ class Memory:
     def total(self) -> int:
         """All of it."""
         return self.parameters + self.gradients + self.optimizer + self.activations + self.transient
+
+    def _repr_html_(self) -> str:
+        lines = [*named_values(self), ("total", f"{self.total:,}")]
+        return html_table("Memory, bytes", lines)
 
 
 def predict_memory(

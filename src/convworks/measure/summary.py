@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from html import escape
 from math import ceil, isinf
 from typing import Literal
 
@@ -11,6 +10,7 @@ from rich.table import Table
 from torch import nn
 
 from convworks.errors import InputError
+from convworks.measure.display import html_table
 from convworks.measure.trace import Work, trace
 from convworks.measure.units import show_bytes
 
@@ -111,13 +111,8 @@ class Summary:
         return captured.get()
 
     def _repr_html_(self) -> str:
-        def line(tag: str, cells: Sequence[str]) -> str:
-            return "<tr>" + "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in cells) + "</tr>"
-
-        lines = [line("th", COLUMNS), *(line("td", cells) for cells in self._cells())]
-        caption = escape(f"{self.title}, input {'×'.join(map(str, self.input))}")
-        body = "".join([*lines, line("th", self._footers())])
-        return f"<table><caption>{caption}</caption>{body}</table>"
+        title = f"{self.title}, input {'×'.join(map(str, self.input))}"
+        return html_table(title, self._cells(), COLUMNS, self._footers())
 
 
 def summarize(model: nn.Module, input_shape: Sequence[int], *, depth: int | None = None) -> Summary:

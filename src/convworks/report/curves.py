@@ -7,10 +7,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from convworks.train.checkpoint import write_whole
+from convworks.train.checkpoint import CURVES, write_whole
 from convworks.train.observer import EpochRecord, History, Observer, Plan
-
-CURVES = "curves.svg"
 
 TRAIN_COLOUR, VAL_COLOUR = "#0072b2", "#d55e00"
 """Blue and vermilion of Okabe and Ito's palette, apart for every kind of colour vision."""

@@ -25,7 +25,7 @@ from convworks.errors import InputError, TrainingError
 from convworks.train.observer import EpochRecord, RunSummary
 
 CONFIG, METRICS, LAST, BEST = "config.json", "metrics.jsonl", "last.pt", "best.safetensors"
-SUMMARY = "summary.json"
+SUMMARY, CURVES = "summary.json", "curves.svg"
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
@@ -64,7 +64,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """The JSON object in a run folder's file; InputError when there is none."""
     try:
         value = json.loads(path.read_bytes())
-    except FileNotFoundError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise InputError(
             f"{path.parent} is no run folder (it has no {path.name}): name the folder that"
             " `convworks train` printed."

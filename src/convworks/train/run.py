@@ -1,8 +1,8 @@
 """A trained network with its history: what training leaves behind and using it begins with."""
 
+import base64
 from collections.abc import Mapping
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Literal
@@ -15,6 +15,7 @@ from convworks.data.augment import Preparation
 from convworks.data.loader import Loader, open_loader
 from convworks.data.splits import Data
 from convworks.errors import InputError, unknown
+from convworks.measure.display import Displayed, html_table, named_values
 from convworks.nets.registry import create_model
 from convworks.train import checkpoint
 from convworks.train.config import TrainConfig
@@ -23,7 +24,7 @@ from convworks.train.observer import EpochRecord, RunSummary
 
 
 @dataclass(frozen=True)
-class Metrics:
+class Metrics(Displayed):
     """How a network does on a part of a data set."""
 
     loss: float
@@ -51,12 +52,15 @@ class Run:
     """What it was trained on: the data's `DataSpec` and `digest` as plain values."""
 
     def _repr_html_(self) -> str:
-        rows: Mapping[str, object] = vars(self.summary) if self.summary else {}
-        cells = "".join(
-            f"<tr><td>{escape(name)}</td><td>{escape(str(value))}</td></tr>"
-            for name, value in rows.items()
-        )
-        return f"<table><caption>{escape(str(self.path))}</caption>{cells}</table>"
+        """The figures, of the last epoch as long as the run is not complete, and the curves."""
+        last = self.history[-1] if self.history else None
+        rows = named_values(self.summary or last) if self.summary or last else ()
+        state = "" if self.summary else ", not complete"
+        picture = ""
+        if (curves := self.path / checkpoint.CURVES).is_file():
+            data = base64.b64encode(curves.read_bytes()).decode()
+            picture = f'<img alt="loss and accuracy" src="data:image/svg+xml;base64,{data}">'
+        return html_table(f"{self.path}{state}", rows) + picture
 
 
 def load(path: str | Path, model: nn.Module | None = None) -> Run:

@@ -1,0 +1,174 @@
+"""Runs side by side as one HTML page: what their folders hold, and their tests looked at again."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from convworks.data.folder import decode
+from convworks.data.sources import load_data
+from convworks.data.splits import Data, FileImages, Images
+from convworks.deploy.evaluation import Mistake, assess, wilson
+from convworks.deploy.predict import open_run
+from convworks.errors import InputError, TrainingError, UsageError
+from convworks.measure.summary import summarize
+from convworks.nets.registry import spec_of
+from convworks.report.confusion import Answers, Wrong
+from convworks.report.console import SturdyConsole
+from convworks.report.page import RunRecord, render
+from convworks.train.checkpoint import (
+    BEST,
+    CONFIG,
+    read_metrics,
+    read_settings,
+    read_summary,
+    write_whole,
+)
+from convworks.train.run import Run, build_model, check_data, load
+
+SIDE = 96
+"""Pixels of a picture in the page, at most."""
+
+
+def write_report(
+    runs: Run | str | Path | Sequence[Run | str | Path],
+    out: str | Path = "report.html",
+    *,
+    data_root: str | Path | None = None,
+    progress: bool = True,
+) -> Path:
+    """Writes one page about runs that needs no network and no other file, and returns its path.
+
+    It shows the settings that differ, results and costs, curves over each other, and for each
+    complete run the confusion matrix and the mistakes made most surely on the test part of its own
+    data; where those cannot be had it says why. A run of a network of your own is tested when it is
+    given as a `Run`. `progress`: standard error says what is being tested.
+
+    Raises InputError for a folder that holds no run or a damaged one, and when `out` cannot be
+    written; an older page there then stays.
+    """
+    path = _target(Path(out).expanduser())
+    given = [runs] if isinstance(runs, Run | str | Path) else list(runs)
+    folders = {_folder(one).resolve(): one for one in reversed(given)}  # each once, the first
+    chosen = list(reversed(folders.values()))
+    if not chosen:
+        raise UsageError("Nothing to report: give run folders such as runs/lenet-digits.")
+    names = _names([_folder(one) for one in chosen])
+    records = [_read(one, name) for one, name in zip(chosen, names, strict=True)]
+    console = SturdyConsole(stderr=True, quiet=not progress)
+    known: dict[str, Data | str] = {}
+    for place, one in enumerate(chosen):
+        said = f"looking at {names[place]}, {place + 1} of {len(chosen)}"
+        console.print(said, highlight=False, markup=False, soft_wrap=True)
+        tested = _test(one, records[place], known, data_root)
+        records[place] = replace(records[place], tested=tested)
+    text = render(records)
+    try:
+        write_whole(path, lambda file: file.write_text(text, encoding="utf-8"))
+    except TrainingError as error:
+        raise InputError(f"Cannot write {path} ({error.__cause__}).") from error
+    return path
+
+
+def _target(path: Path) -> Path:
+    """Where the page is to stand; its folder is there."""
+    if path.suffix not in (".html", ".htm") or path.is_dir():
+        raise InputError(f"A report is a file that ends with .html, not {path}.")
+    if not path.parent.is_dir():
+        raise InputError(f"There is no folder {path.parent} to write {path.name} in.")
+    return path
+
+
+def _folder(run: Run | str | Path) -> Path:
+    return run.path if isinstance(run, Run) else Path(run).expanduser()
+
+
+def _names(folders: Sequence[Path]) -> list[str]:
+    """The folders' own names where they differ, else their paths."""
+    names = [folder.resolve().name for folder in folders]
+    return names if len(set(names)) == len(names) else [str(folder) for folder in folders]
+
+
+def _read(run: Run | str | Path, name: str) -> RunRecord:
+    """What stands in the folder; InputError when it is damaged."""
+    folder = _folder(run)
+    settings, summary = read_settings(folder), read_summary(folder)
+    record = RunRecord(name, settings, read_metrics(folder), summary, None, None, None, "")
+    if summary is not None:
+        return replace(
+            record,
+            interval=wilson(summary.test_accuracy, summary.test_images),
+            parameters=summary.parameters,
+            macs=summary.macs,
+        )
+    if settings.get("model") is None:
+        return record
+    with torch.device("meta"):
+        model = build_model(settings, folder)
+    spec = spec_of(model)
+    assert spec is not None
+    shape = (spec.in_channels, spec.image_size, spec.image_size)
+    totals = summarize(model, shape, depth=0).totals
+    return replace(record, parameters=totals.parameters, macs=totals.macs)
+
+
+def _test(
+    run: Run | str | Path, record: RunRecord, known: dict[str, Data | str], root: str | Path | None
+) -> Answers | str:
+    """What a complete run's network says of its test part, or why that cannot be told.
+
+    `known` remembers the data of other runs, or why they cannot be had.
+    """
+    folder = _folder(run)
+    if record.summary is None:
+        return (
+            "it is not complete, and the test part is for one look at the end. Go on with:"
+            f" convworks train --resume --out {folder}"
+        )
+    if not isinstance(run, Run):
+        if record.settings.get("model") is None:
+            return (
+                "it is a network of your own, which the folder does not hold: load it in Python"
+                " with convworks.load(path, model=...) and give that to convworks.write_report."
+            )
+        if not (folder / BEST).exists():
+            return f"its weights are gone: there is no {folder / BEST}."
+        run = load(folder)
+    data = _data(run, known, root)
+    if isinstance(data, str):
+        return data
+    try:
+        check_data(run, data)
+        found = assess(open_run(run), data, "test")
+        wrong = [
+            Wrong(one.picture, one.label, one.said, one.probability, _pixels(data.test, one))
+            for one in found.worst
+        ]
+    except InputError as error:  # other pictures than the run's, or one that cannot be read
+        return str(error)
+    return Answers(data.classes, found.confusion, tuple(wrong))
+
+
+def _data(run: Run, known: dict[str, Data | str], root: str | Path | None) -> Data | str:
+    spec = {name: value for name, value in run.data.items() if name != "digest"}
+    key = json.dumps(spec, sort_keys=True)
+    if key not in known:
+        try:
+            known[key] = load_data(**spec, root=root)
+        except InputError as error:
+            known[key] = str(error)
+        except TypeError as error:
+            raise InputError(f"Cannot use {run.path / CONFIG}: {error}") from error
+    return known[key]
+
+
+def _pixels(images: Images, mistake: Mistake) -> np.ndarray:
+    """The picture as uint8, H×W or H×W×3."""
+    if isinstance(images, FileImages):
+        pixels = decode(Path(mistake.picture), images.channels, SIDE)
+    else:
+        pixels = images.pixels[int(mistake.picture)]
+    return (pixels[0] if len(pixels) == 1 else pixels.movedim(0, 2)).numpy()

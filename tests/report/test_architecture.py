@@ -6,7 +6,6 @@ from itertools import pairwise
 import pytest
 import torch
 import torch.nn.functional as F
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
@@ -17,6 +16,7 @@ from convworks.errors import InputError
 from convworks.nets.registry import create_model, list_models
 from convworks.nets.zoo import ZOO
 from convworks.report.architecture import architecture
+from legible import illegible, labels
 
 Named = tuple[str, nn.Module, tuple[int, int, int]]
 
@@ -37,24 +37,16 @@ def texts(figure: Figure) -> list[str]:
 
 def complaints(figure: Figure) -> Iterator[str]:
     """Labels that overlap, that cross an edge or a line, or that leave the picture."""
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
+    yield from illegible(figure)
     (axes,) = figure.axes
-    renderer = canvas.get_renderer()
-    labels = [(t.get_text(), t.get_window_extent(renderer)) for t in axes.texts]
-    shapes = [p.get_window_extent(renderer) for p in axes.patches if isinstance(p, FancyBboxPatch)]
+    shapes = [p.get_window_extent() for p in axes.patches if isinstance(p, FancyBboxPatch)]
     (lines,) = (c for c in axes.collections if isinstance(c, LineCollection))
     strokes = [
         Bbox(axes.transData.transform([one, two])).padded(0.1)
         for line in lines.get_segments()
         for one, two in pairwise(line)
     ]
-    for i, (text, box) in enumerate(labels):
-        if not (figure.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1):
-            yield f"{text} leaves the picture"
-        if not (figure.bbox.y0 <= box.y0 and box.y1 <= figure.bbox.y1):
-            yield f"{text} leaves the picture"
-        yield from (f"{text} covers {other}" for other, at in labels[:i] if box.overlaps(at))
+    for text, box in labels(figure):
         for shape in shapes:
             inside = shape.x0 <= box.x0 and box.x1 <= shape.x1
             inside = inside and shape.y0 <= box.y0 and box.y1 <= shape.y1
@@ -66,7 +58,7 @@ def complaints(figure: Figure) -> Iterator[str]:
 
 @pytest.mark.parametrize("name", SAMPLE)
 def test_every_label_can_be_read(name: str) -> None:
-    assert list(complaints(architecture([network(name)]))) == []
+    assert list(complaints(architecture(name))) == []
 
 
 @pytest.mark.slow
@@ -74,7 +66,7 @@ def test_every_label_can_be_read(name: str) -> None:
 @pytest.mark.parametrize("name", list_models())
 def test_every_label_of_the_zoo_can_be_read(name: str, depth: int) -> None:
     """And the picture keeps the shape of a page."""
-    figure = architecture([network(name)], depth=depth)
+    figure = architecture(name, depth=depth)
     assert list(complaints(figure)) == []
     width, height = figure.get_size_inches()
     assert 0.15 < width / height < 3
@@ -82,7 +74,7 @@ def test_every_label_of_the_zoo_can_be_read(name: str, depth: int) -> None:
 
 def test_the_complaints_are_noticed() -> None:
     """The test above can fail: a label moved onto a box's edge is seen."""
-    figure = architecture([network("lenet")])
+    figure = architecture("lenet")
     label = next(t for t in figure.axes[0].texts if t.get_text() == "6×14×14")
     x, y = label.get_position()
     label.set_y(y + 12)
@@ -96,7 +88,7 @@ def test_the_complaints_are_noticed() -> None:
 
 
 def test_lenet_stands_beside_alexnet() -> None:
-    figure = architecture([network("lenet"), network("alexnet")])
+    figure = architecture("lenet", "alexnet")
     assert list(complaints(figure)) == []
     shown = texts(figure)
     assert [t for t in shown if t in ("lenet", "alexnet")] == ["lenet", "alexnet"]
@@ -109,34 +101,34 @@ def test_lenet_stands_beside_alexnet() -> None:
 
 
 def test_resnet_18_has_branches_and_equal_blocks_once() -> None:
-    shown = texts(architecture([network("resnet18")]))
+    shown = texts(architecture("resnet18"))
     assert shown.count("×2") == 1, "the two blocks of stage 1"
     assert shown.count("1×1 conv, 128, /2") == 1, "a shortcut that changes the shape"
     assert shown.count("3×3 conv, 512") == 3
     assert shown.count("add") == 1 + 2 * 3
-    closed = texts(architecture([network("resnet18")], depth=0))
+    closed = texts(architecture("resnet18", depth=0))
     assert "add" not in closed
     assert "3×3 conv, 64 → 3×3 conv, 64" in closed
 
 
 def test_googlenet_names_the_four_paths() -> None:
-    shown = texts(architecture([network("googlenet")]))
+    shown = texts(architecture("googlenet"))
     assert shown.count("inception") == 9
     assert "1×1 conv, 16 → 5×5 conv, 32" in shown
     assert "1024×3×3" in shown
 
 
 def test_a_block_alone_is_opened_wholly() -> None:
-    inception = architecture([network("googlenet")], block="stage3.inception1")
+    inception = architecture("googlenet", block="stage3.inception1")
     assert list(complaints(inception)) == []
     shown = texts(inception)
     assert shown[0] == "googlenet: stage3.inception1"
     for text in ("192×12×12", "5×5 conv, 32", "3×3 max pool", "concatenate", "256×12×12"):
         assert text in shown
-    gates = texts(architecture([network("se_resnet50")], block="stage1.0"))
+    gates = texts(architecture("se_resnet50", block="stage1.0"))
     assert "multiply" in gates
     with pytest.raises(InputError, match=r"There is no block 'stage9'; did you mean 'stage"):
-        architecture([network("resnet18")], block="stage9")
+        architecture("resnet18", block="stage9")
 
 
 def test_a_network_of_the_user_is_drawn_from_what_it_does() -> None:
@@ -153,7 +145,7 @@ def test_a_network_of_the_user_is_drawn_from_what_it_does() -> None:
             out: Tensor = self.head(x.mean((2, 3)))
             return out
 
-    figure = architecture([("mine", Mine(), (1, 8, 8))])
+    figure = architecture(("mine", Mine(), (1, 8, 8)))
     assert list(complaints(figure)) == []
     shown = texts(figure)
     for text in ("ReLU", "sigmoid", "add", "max pool", "mean", "linear, 2"):
@@ -174,14 +166,14 @@ def test_paths_that_cross_become_one_box() -> None:
                 found.append(layer(torch.cat(found, 1)))
             return found[-1] + found[-2]
 
-    figure = architecture([("mine", nn.Sequential(Dense(), nn.ReLU()), (1, 4, 4))])
+    figure = architecture(("mine", nn.Sequential(Dense(), nn.ReLU()), (1, 4, 4)))
     assert "Dense" in texts(figure)
 
 
 def test_what_cannot_be_drawn_is_said() -> None:
     with pytest.raises(InputError, match="cannot take 3×8×8 images"):
-        architecture([("vgg11", network("vgg11")[1], (3, 8, 8))])
+        architecture(("vgg11", network("vgg11")[1], (3, 8, 8)))
     with pytest.raises(InputError, match="at least one network"):
-        architecture([])
+        architecture()
     with pytest.raises(InputError, match="depth must be 0 or more"):
-        architecture([network("lenet")], depth=-1)
+        architecture("lenet", depth=-1)

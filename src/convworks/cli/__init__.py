@@ -15,6 +15,7 @@ from convworks.cli.export import Export
 from convworks.cli.models import Models
 from convworks.cli.predict import Predict
 from convworks.cli.reproduce import Reproduce
+from convworks.cli.show import Show
 from convworks.cli.summary import Summary
 from convworks.cli.train import Train
 from convworks.errors import ConvworksError, UsageError
@@ -29,6 +30,7 @@ COMMANDS: dict[str, Callable[..., Command]] = {
     "eval": Evaluate,
     "export": Export,
     "predict": Predict,
+    "show": Show,
 }
 
 DESCRIPTION = """Convolutional image classifiers: build, train, measure, ship.

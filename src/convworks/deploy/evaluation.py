@@ -94,7 +94,7 @@ def evaluate_network(
     network = open_network(path)
     channels, side, _ = network.shape
     if not isinstance(data, Data):
-        data = _load(Path(path), data, side, str(network.metadata["data"]), data_root)
+        data = load_tested(Path(path), data, side, str(network.metadata["data"]), data_root)
     if list(data.classes) != network.labels:
         raise InputError(f"{path} knows other classes than {data.title}: {network.labels}.")
     if data.channels != channels:
@@ -108,9 +108,10 @@ def evaluate_network(
     return figures(np.concatenate(rows), np.concatenate(labels), data, part, names)
 
 
-def _load(
+def load_tested(
     path: Path, data: str | Path | None, side: int, trained_on: str, root: str | Path | None
 ) -> Data:
+    """The data to test a network with: None is what a run was trained on, split as it was."""
     if path.is_dir():
         run = load(path)
         spec = {k: v for k, v in run.data.items() if k != "digest"}

@@ -8,10 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import torch
 from torch import nn
 
 from convworks.errors import InputError, unknown
 from convworks.measure.flow import Fork, Step, flow
+from convworks.nets.registry import create_model, find
 from convworks.report.blocks import Part, Paths, count, grouped
 from convworks.report.layout import (
     ARROW,
@@ -39,19 +41,21 @@ if TYPE_CHECKING:
 MARGIN = 12.0
 OPENED = 50
 """Up to so many boxes, blocks that branch are opened unless told otherwise."""
-TALL = 820.0
+TALL = 1000.0
 """Points up to which a network stays in one column."""
 SHAPE = 1.25
 """Width by height that columns aim at."""
 
 
 def architecture(
-    networks: Sequence[tuple[str, nn.Module, tuple[int, int, int]]],
-    *,
+    *networks: str | tuple[str, nn.Module, tuple[int, int, int]],
     depth: int | None = None,
     block: str | None = None,
 ) -> "Figure":
-    """Networks side by side, each from its title, module and input (channels, height, width).
+    """Networks side by side.
+
+    Each is a name of the zoo, drawn on its paper's input, or a title, any module and its input
+    (channels, height, width).
 
     `depth` says how deep blocks that branch are opened: 0, each is one box that names its layers;
     1, its paths are drawn; 2, those of blocks inside them too; None: 1 where the picture stays
@@ -64,13 +68,20 @@ def architecture(
     if depth is not None and depth < 0:
         raise InputError(f"depth must be 0 or more, not {depth}.")
     drawn = []
-    for title, model, shape in networks:
+    for network in networks:
+        title, model, shape = _of_zoo(network) if isinstance(network, str) else network
         whole, given = flow(model, shape), tuple(shape)
         if block is not None:
             whole, given = _find(whole, block, given, model)
             title = f"{title}: {block}"
         drawn.append(_Network(title, given, whole.output, _groups(whole, depth, block is not None)))
     return _draw(drawn)
+
+
+def _of_zoo(name: str) -> tuple[str, nn.Module, tuple[int, int, int]]:
+    row = find(name)
+    with torch.device("meta"):
+        return name, create_model(name), row.input
 
 
 def _groups(whole: Step, depth: int | None, opened: bool) -> list[tuple[str, tuple[Part, ...]]]:

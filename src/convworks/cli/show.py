@@ -86,6 +86,10 @@ class Show(Command):
             return self._of_data(first), Path("figures")
         for name in self.what:
             if name not in ZOO:
+                from convworks.deploy.show import KINDS
+
+                if name in KINDS:
+                    raise UsageError(f"Only a run has {name}: name its folder before it.")
                 known = [*ZOO, *SOURCES]
                 raise unknown("network, run or data set", name, known, "See `convworks models`.")
         return self._of_networks(), Path("figures")

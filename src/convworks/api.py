@@ -17,6 +17,7 @@ from convworks.errors import InputError
 from convworks.measure.memory import Memory, predict_memory
 from convworks.measure.summary import summarize
 from convworks.nets.registry import create_model, find, list_models
+from convworks.report import figures
 from convworks.report.console import ConsoleProgress
 from convworks.report.curves import CurvesFile, LivePlot, in_notebook
 from convworks.train import loop
@@ -37,6 +38,7 @@ __all__ = [
     "create_model",
     "evaluate",
     "export",
+    "figures",
     "fit",
     "list_models",
     "load",

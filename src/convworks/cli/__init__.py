@@ -17,6 +17,7 @@ from convworks.cli.models import Models
 from convworks.cli.predict import Predict
 from convworks.cli.report import Report
 from convworks.cli.reproduce import Reproduce
+from convworks.cli.show import Show
 from convworks.cli.summary import Summary
 from convworks.cli.train import Train
 from convworks.errors import ConvworksError, UsageError
@@ -33,6 +34,7 @@ COMMANDS: dict[str, Callable[..., Command]] = {
     "predict": Predict,
     "demo": Demo,
     "report": Report,
+    "show": Show,
 }
 
 DESCRIPTION = """Convolutional image classifiers: build, train, measure, ship.

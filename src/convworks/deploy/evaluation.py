@@ -13,7 +13,7 @@ from convworks.deploy.export import pictures
 from convworks.deploy.predict import open_network
 from convworks.deploy.runtime import Deployed
 from convworks.errors import InputError, unknown
-from convworks.train.run import check_data, load
+from convworks.train.run import Run, check_data, load
 
 BINS = 15
 """Of the calibration error, as Guo et al. 2017 take them."""
@@ -117,6 +117,19 @@ def assess(network: Deployed, data: Data, part: Part) -> Evaluation:
     return figures(np.concatenate(rows), np.concatenate(labels), data, part, names)
 
 
+def run_data(run: Run, data: str | Path | None = None, *, root: str | Path | None = None) -> Data:
+    """The data that a run was trained on, or those of another name, split as they were.
+
+    Raises InputError when they are not there, and when the run's own are split otherwise.
+    """
+    spec = {k: v for k, v in run.data.items() if k != "digest"}
+    if data is not None:
+        spec["name"] = str(data)
+    loaded = load_data(**spec, root=root)
+    check_data(run, loaded)
+    return loaded
+
+
 def own_data(
     path: Path, data: str | Path | None, network: Deployed, root: str | Path | None
 ) -> Data:
@@ -124,15 +137,9 @@ def own_data(
 
     Raises InputError when they are not there, and for a run's own data split otherwise.
     """
-    trained_on = str(network.metadata["data"])
     if path.is_dir():
-        run = load(path)
-        spec = {k: v for k, v in run.data.items() if k != "digest"}
-        if data is not None:
-            spec["name"] = str(data)
-        loaded = load_data(**spec, root=root)
-        check_data(run, loaded)
-        return loaded
+        return run_data(load(path), data, root=root)
+    trained_on = str(network.metadata["data"])
     if data is None and trained_on not in SOURCES:
         raise InputError(f"{path} was trained on {trained_on}: say where that is with --data.")
     return load_data(trained_on if data is None else data, image_size=network.shape[1], root=root)

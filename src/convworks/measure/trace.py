@@ -125,7 +125,7 @@ def trace(model: nn.Module, shape: Sequence[int], *, keep: bool = True) -> Trace
     """
     found = Trace(twin=on_meta(model).eval())
     with _inside(found) as stack, torch.no_grad(), _Operations(found, stack):
-        _run(found.twin, stack, torch.empty(1, *shape, device="meta"), shape)
+        run_checked(found.twin, stack, torch.empty(1, *shape, device="meta"), shape)
     if keep:
         _note_kept(found, shape)
     return found
@@ -149,10 +149,11 @@ def _note_kept(found: Trace, shape: Sequence[int]) -> None:
 
     hooks = torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t)
     with _inside(found) as stack, hooks, Kernels():  # type: ignore[no-untyped-call]
-        _run(twin, stack, torch.empty(BATCH, *shape, device="meta"), shape)
+        run_checked(twin, stack, torch.empty(BATCH, *shape, device="meta"), shape)
 
 
-def _run(model: nn.Module, stack: list[str], images: Tensor, shape: Sequence[int]) -> None:
+def run_checked(model: nn.Module, stack: list[str], images: Tensor, shape: Sequence[int]) -> None:
+    """Runs it; the InputError of a failure names the module on top of the stack."""
     try:
         model(images)
     except (RuntimeError, ValueError, TypeError, IndexError, NotImplementedError) as error:

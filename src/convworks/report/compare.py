@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from statistics import mean, stdev
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -19,6 +20,9 @@ from convworks.nets.registry import spec_of
 from convworks.report.picture import check_picture, label_points, save_picture
 from convworks.train.checkpoint import read_settings, read_summary
 from convworks.train.run import build_model
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True)
@@ -188,15 +192,23 @@ def pareto(points: Mapping[str, tuple[float, float]]) -> list[str]:
 
 
 def draw_comparison(entries: Sequence[Entry], path: Path, cost: Cost = "macs") -> None:
-    """Accuracy over cost, the Pareto front joined; the file's ending says SVG, PNG or PDF.
+    """`accuracy_over_cost` in a file; its ending says SVG, PNG or PDF.
 
-    Raises InputError when fewer than two entries have both, and for another ending.
+    Raises InputError for another ending, and as `accuracy_over_cost` does.
+    """
+    check_picture(path)
+    save_picture(accuracy_over_cost(entries, cost), path)
+
+
+def accuracy_over_cost(entries: Sequence[Entry], cost: Cost = "macs") -> "Figure":
+    """Accuracy over cost, the Pareto front joined.
+
+    Raises InputError when fewer than two entries have both.
     """
     from matplotlib.figure import Figure
 
     if cost not in COSTS:
         raise InputError(f"The cost is one of {', '.join(COSTS)}, not {cost}.")
-    check_picture(path)
     known = [one for one in entries if one.accuracy is not None and getattr(one, cost) is not None]
     if len(known) < 2:
         raise InputError(
@@ -230,4 +242,4 @@ def draw_comparison(entries: Sequence[Entry], path: Path, cost: Cost = "macs") -
     axes.legend(frameon=False, loc="best")
     axes.spines[["top", "right"]].set_visible(False)
     label_points(figure, axes, points)
-    save_picture(figure, path)
+    return figure

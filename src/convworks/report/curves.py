@@ -1,24 +1,25 @@
 """Training curves: as a file at the end of a run, and live in a notebook."""
 
-import io
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from convworks.report.picture import COLOURS, picture_bytes
 from convworks.train.checkpoint import CURVES, write_whole
 from convworks.train.observer import EpochRecord, History, Observer, Plan
 
-TRAIN_COLOUR, VAL_COLOUR = "#0072b2", "#d55e00"
-"""Blue and vermilion of Okabe and Ito's palette, apart for every kind of colour vision."""
-
-
-def draw_curves(history: Sequence[EpochRecord], title: str = "") -> bytes:
-    """An SVG of loss (left) and accuracy (right) over the epochs, training and validation."""
-    from matplotlib import rc_context
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from matplotlib.ticker import MaxNLocator
+
+TRAIN_COLOUR, VAL_COLOUR = COLOURS[:2]
+
+
+def curves(history: Sequence[EpochRecord], title: str = "") -> "Figure":
+    """Loss (left) and accuracy (right) over the epochs, training and validation."""
+    from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, 3.2), layout="constrained")
     epochs = [record.epoch for record in history]
@@ -27,17 +28,47 @@ def draw_curves(history: Sequence[EpochRecord], title: str = "") -> bytes:
             values = [getattr(record, f"{part}_{name}") for record in history]
             marker = "o" if len(history) == 1 else ""
             axes.plot(epochs, values, dash, color=colour, marker=marker, label=f"{part} {name}")
-        axes.set_xlabel("epoch")
         axes.set_ylabel(name)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-        axes.grid(alpha=0.3)
-        axes.legend(frameon=False)
-        axes.spines[["top", "right"]].set_visible(False)
+        _over_epochs(axes)
     figure.suptitle(title, fontsize="medium")
-    buffer = io.BytesIO()
-    with rc_context({"svg.hashsalt": "convworks"}):  # the same curves give the same bytes
-        figure.savefig(buffer, format="svg", metadata={"Date": None})
-    return buffer.getvalue()
+    return figure
+
+
+def three_curves(history: Sequence[EpochRecord], title: str = "") -> "Figure":
+    """Training loss, training accuracy and validation accuracy in one, as the book draws them."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5, 3.6), layout="constrained")
+    axes = figure.subplots()
+    epochs = [record.epoch for record in history]
+    for name, dash, colour in (
+        ("train_loss", "-", COLOURS[0]),
+        ("train_accuracy", "--", COLOURS[1]),
+        ("val_accuracy", "-.", COLOURS[2]),
+    ):
+        values = [getattr(record, name) for record in history]
+        label = name.replace("_", " ").replace("val", "validation")
+        marker = "o" if len(history) == 1 else ""
+        axes.plot(epochs, values, dash, color=colour, marker=marker, label=label)
+    axes.set_ylim(bottom=0)
+    _over_epochs(axes)
+    axes.set_title(title, fontsize="medium")
+    return figure
+
+
+def _over_epochs(axes: "Axes") -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    axes.set_xlabel("epoch")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def draw_curves(history: Sequence[EpochRecord], title: str = "") -> bytes:
+    """`curves` as an SVG."""
+    return picture_bytes(curves(history, title), "svg")
 
 
 class CurvesFile(Observer):

@@ -1,6 +1,8 @@
 """What pictures share: files and labels."""
 
+import io
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,11 +26,27 @@ def check_picture(path: Path) -> None:
 
 
 def save_picture(figure: "Figure", path: Path) -> None:
-    """Writes it; the same figure gives the same bytes."""
+    """Writes it whole, as what the file's ending says. InputError where it cannot be written."""
+    content = picture_bytes(figure, path.suffix[1:])
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        temporary.write_bytes(content)
+        temporary.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise InputError(f"Cannot write {path} ({error.strerror}).") from error
+
+
+def picture_bytes(figure: "Figure", form: str) -> bytes:
+    """The picture as `svg`, `png` or `pdf`; the same figure gives the same bytes."""
     from matplotlib import rc_context
 
+    buffer = io.BytesIO()
     with rc_context({"svg.hashsalt": "convworks"}):
-        figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None, dpi=150)
+        metadata = {"Date": None} if form == "svg" else None
+        figure.savefig(buffer, format=form, metadata=metadata, dpi=150)
+    return buffer.getvalue()
 
 
 def label_points(figure: "Figure", axes: "Axes", points: Mapping[str, tuple[float, float]]) -> None:

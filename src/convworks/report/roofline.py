@@ -12,6 +12,7 @@ from convworks.report.picture import COLOURS, label_points, save_picture
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 ASPECTS: dict[str, Callable[[LayerTime], float]] = {
     "computation": lambda one: one.flops,
@@ -86,11 +87,18 @@ def table(roofline: Roofline) -> Table:
 
 
 def draw_roofline(roofline: Roofline, path: Path) -> None:
+    """`under_roofs` in a file; its ending says SVG, PNG or PDF.
+
+    `check_picture` tells beforehand whether it can be drawn.
+    """
+    save_picture(under_roofs(roofline), path)
+
+
+def under_roofs(roofline: Roofline) -> "Figure":
     """The layers as points under the roofs, both axes logarithmic, sized by their time.
 
     Layers without products stand at one operation for each number that they read; what takes less
-    than a ten thousandth of the time is left out. The file's ending says SVG, PNG or PDF;
-    `check_picture` tells beforehand whether it can be drawn.
+    than a ten thousandth of the time is left out.
     """
     from matplotlib.figure import Figure
 
@@ -138,7 +146,7 @@ def draw_roofline(roofline: Roofline, path: Path) -> None:
     slowest = sorted(roofline.layers, key=lambda one: -one.seconds)
     named = [one.name for one in slowest if one.name in points][:LABELS]
     label_points(figure, axes, {name: points[name] for name in named})
-    save_picture(figure, path)
+    return figure
 
 
 def _draw_roofs(axes: "Axes", roofline: Roofline, intensities: Sequence[float]) -> None:

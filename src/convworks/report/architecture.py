@@ -1,0 +1,299 @@
+"""Networks as pictures of blocks, drawn from what the real modules do.
+
+Places are computed from the measured sizes of the texts, in points, before anything is drawn; so
+nothing overlaps, and the picture grows with what is in it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from convworks.errors import InputError, unknown
+from convworks.measure.flow import Fork, Step, flow
+from convworks.nets.registry import create_model, find
+from convworks.report.blocks import Part, Paths, count, grouped
+from convworks.report.layout import (
+    ARROW,
+    FAINT,
+    GAP,
+    HEAD,
+    INK,
+    PAD,
+    PANEL,
+    SMALL,
+    TITLE,
+    Canvas,
+    Placed,
+    begins_with_paths,
+    chain,
+    gap_between,
+    render,
+    shape_text,
+    width_of,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+MARGIN = 12.0
+OPENED = 50
+"""Up to so many boxes, blocks that branch are opened unless told otherwise."""
+TALL = 1000.0
+"""Points up to which a network stays in one column."""
+SHAPE = 1.25
+"""Width by height that columns aim at."""
+
+
+def architecture(
+    *networks: str | tuple[str, nn.Module, tuple[int, int, int]],
+    depth: int | None = None,
+    block: str | None = None,
+) -> "Figure":
+    """Networks side by side.
+
+    Each is a name of the zoo, drawn on its paper's input, or a title, any module and its input
+    (channels, height, width).
+
+    `depth` says how deep blocks that branch are opened: 0, each is one box that names its layers;
+    1, its paths are drawn; 2, those of blocks inside them too; None: 1 where the picture stays
+    readable, else 0. `block` draws one module of each, by its name in `named_modules`, opened
+    wholly. Equal blocks in a row are drawn once. Shapes stand at the arrows, of one image. Raises
+    InputError for a block that there is not, and for an input that a network cannot take.
+    """
+    if not networks:
+        raise InputError("Name at least one network to draw.")
+    if depth is not None and depth < 0:
+        raise InputError(f"depth must be 0 or more, not {depth}.")
+    drawn = []
+    for network in networks:
+        title, model, shape = _of_zoo(network) if isinstance(network, str) else network
+        whole, given = flow(model, shape), tuple(shape)
+        if block is not None:
+            whole, given = _find(whole, block, given, model)
+            title = f"{title}: {block}"
+        drawn.append(_Network(title, given, whole.output, _groups(whole, depth, block is not None)))
+    return _draw(drawn)
+
+
+def _of_zoo(name: str) -> tuple[str, nn.Module, tuple[int, int, int]]:
+    row = find(name)
+    with torch.device("meta"):
+        return name, create_model(name), row.input
+
+
+def _groups(whole: Step, depth: int | None, opened: bool) -> list[tuple[str, tuple[Part, ...]]]:
+    if depth is None:
+        deep = grouped(whole, 9 if opened else 1)
+        if opened or sum(count(inside) for _, inside in deep) <= OPENED:
+            return deep
+        depth = 0
+    return grouped(whole, depth)
+
+
+def _find(
+    whole: Step, name: str, given: tuple[int, ...], model: nn.Module
+) -> tuple[Step, tuple[int, ...]]:
+    """The step of that name, and the shape that it is given."""
+
+    def search(
+        items: Sequence[Step | Fork], shape: tuple[int, ...]
+    ) -> tuple[Step, tuple[int, ...]] | None:
+        for item in items:
+            if isinstance(item, Fork):
+                inner = (search(path, shape) for path in item.paths)
+                if found := next((one for one in inner if one), None):
+                    return found
+                continue
+            if item.name == name:
+                return item, shape
+            if name.startswith(f"{item.name}.") and item.inside:
+                return search(item.inside, shape)
+            shape = item.output
+        return None
+
+    if found := search(whole.inside or (), given):
+        return found
+    known = [known for known, module in model.named_modules() if known and any(module.children())]
+    raise unknown("block", name, known, "`convworks summary MODEL --depth 2` lists them.")
+
+
+@dataclass(frozen=True)
+class _Network:
+    title: str
+    given: tuple[int, ...]
+    output: tuple[int, ...]
+    groups: list[tuple[str, tuple[Part, ...]]]
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """A part of a column, with the group that it belongs to."""
+
+    group: int
+    name: str
+    placed: Placed
+    before: tuple[int, ...]
+    """The shape that comes in."""
+
+
+def _entries(network: _Network) -> list[_Entry]:
+    found = []
+    shape = network.given
+    for number, (name, inside) in enumerate(network.groups):
+        for placed in chain(inside):
+            found.append(_Entry(number, name, placed, shape))
+            shape = placed.part.output or shape
+    return found
+
+
+def _space(before: _Entry | None, entry: _Entry) -> float:
+    """Above an entry of a column."""
+    if before is None:
+        return ARROW + (HEAD + PAD if entry.name else 0)
+    if before.group == entry.group:
+        gap = gap_between(before.placed, entry.placed)
+        return gap if entry.before == before.before else max(gap, ARROW)
+    return ARROW + (PAD if before.name else 0) + (HEAD + PAD if entry.name else 0)
+
+
+def _column_height(entries: Sequence[_Entry]) -> float:
+    total = 2 * ARROW
+    for i, entry in enumerate(entries):
+        total += _space(entries[i - 1] if i else None, entry) + entry.placed.height
+    return total
+
+
+def _column_sides(entries: Sequence[_Entry]) -> tuple[float, float]:
+    """Left and right of a column's line; names of groups stand left of it, shapes right."""
+    left = max(
+        max(one.placed.left + PAD, width_of(one.name, SMALL) + PAD + 6 if one.name else 0)
+        for one in entries
+    )
+    shapes = [shape_text(one.before) for one in entries] + [
+        shape_text(entries[-1].placed.part.output)
+    ]
+    right = max(one.placed.right + PAD for one in entries)
+    return left, max(right, max(width_of(text, SMALL) for text in shapes) + 10)
+
+
+def _columns(entries: list[_Entry]) -> list[list[_Entry]]:
+    """One column while it is not tall, else as many as make a picture of about a page's shape."""
+    if _column_height(entries) <= TALL:
+        return [entries]
+    best: list[list[_Entry]] = [entries]
+    for many in range(2, 9):
+        tried = _split(entries, many)
+        if abs(_ratio(tried) - SHAPE) < abs(_ratio(best) - SHAPE):
+            best = tried
+    return best
+
+
+def _split(entries: list[_Entry], many: int) -> list[list[_Entry]]:
+    """At most so many columns, the highest as low as can be."""
+    limit = _column_height(entries) / many
+    while len(columns := _filled(entries, limit)) > many:
+        limit += ARROW
+    return columns
+
+
+def _filled(entries: Sequence[_Entry], limit: float) -> list[list[_Entry]]:
+    """Columns up to that height; paths and what joins them stay together."""
+    columns: list[list[_Entry]] = [[]]
+    units: list[list[_Entry]] = [[]]
+    for entry in entries:
+        units[-1].append(entry)
+        if not isinstance(entry.placed.part, Paths):
+            units.append([])
+    for unit in units:
+        if columns[-1] and unit and _column_height([*columns[-1], *unit]) > limit:
+            columns.append([])
+        columns[-1] += unit
+    return columns
+
+
+def _ratio(columns: Sequence[Sequence[_Entry]]) -> float:
+    width = sum(sum(_column_sides(column)) + 2 * GAP for column in columns)
+    return width / max(map(_column_height, columns))
+
+
+def _draw(networks: Sequence[_Network]) -> "Figure":
+    canvas = Canvas()
+    x, bottom = MARGIN, 0.0
+    top = MARGIN + 1.6 * TITLE
+    for network in networks:
+        columns = _columns(_entries(network))
+        width = sum(sum(_column_sides(c)) for c in columns) + 2 * GAP * (len(columns) - 1)
+        width = max(width, width_of(network.title, TITLE))
+        at = (x + width / 2, MARGIN + 0.7 * TITLE)
+        canvas.texts.append((*at, network.title, TITLE, INK, "center"))
+        last: tuple[float, float] | None = None
+        edge = x
+        for column in columns:
+            left, right = _column_sides(column)
+            if len(columns) == 1:
+                left += (width - left - right) / 2
+                right = width - left
+            last = _draw_column(canvas, column, edge, left, right, top, last)
+            bottom = max(bottom, last[1])
+            edge += left + right + 2 * GAP
+        assert last is not None
+        _label(canvas, last[0], last[1] - 9, network.output)
+        canvas.line((last[0], last[1] - ARROW), last, head=True)
+        x += width + 3 * GAP
+    return render(canvas, x - 3 * GAP + MARGIN, bottom + MARGIN)
+
+
+def _draw_column(
+    canvas: Canvas,
+    column: Sequence[_Entry],
+    edge: float,
+    left: float,
+    right: float,
+    top: float,
+    last: tuple[float, float] | None,
+) -> tuple[float, float]:
+    """Draws it between `edge` and the next column; returns the end of the arrow out of it."""
+    x, y = edge + left, top
+    panel: tuple[str, float] | None = None
+    for i, entry in enumerate(column):
+        before = column[i - 1] if i else None
+        bottom, y = y, y + _space(before, entry)
+        if before is None or before.group != entry.group:
+            if panel is not None:
+                _panel(canvas, panel, edge, left + right, bottom + PAD)
+            panel = (entry.name, y - HEAD - PAD) if entry.name else None
+        if before is not None:
+            canvas.connect(before.placed, entry.placed, x, bottom, y)
+        else:
+            start = [(x, top)] if last is None else [last, (edge - GAP, last[1])]
+            if last is not None:
+                start += [(edge - GAP, top), (x, top)]
+            head = not begins_with_paths(entry.placed)
+            canvas.line(*start, (x, y + entry.placed.enter), head=head)
+        if before is None or entry.before != before.before:
+            inner = before is not None and isinstance(before.placed.part, Paths)
+            if not inner:
+                beyond = PAD if before and before.name and before.group != entry.group else 0
+                _label(canvas, x, bottom + 8 + beyond, entry.before)
+        canvas.part(entry.placed, x, y)
+        y += entry.placed.height
+    if panel is not None:
+        _panel(canvas, panel, edge, left + right, y + PAD)
+    end = y + PAD + ARROW
+    canvas.line((x, y - column[-1].placed.leave), (x, end))
+    return x, end
+
+
+def _label(canvas: Canvas, x: float, y: float, shape: tuple[int, ...]) -> None:
+    canvas.texts.append((x + 5, y, shape_text(shape), SMALL, FAINT, "left"))
+
+
+def _panel(
+    canvas: Canvas, panel: tuple[str, float], edge: float, width: float, bottom: float
+) -> None:
+    name, top = panel
+    canvas.boxes.insert(0, (edge, top, width, bottom - top, PANEL, "#dddddd", 4, "-"))
+    canvas.texts.append((edge + 4, top + HEAD / 2 + 1, name, SMALL, FAINT, "left"))

@@ -14,6 +14,7 @@ from convworks.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from convworks.api import (
+        Answer,
         Bench,
         Contestant,
         Exported,
@@ -31,10 +32,12 @@ if TYPE_CHECKING:
         predict_memory,
         reproduce,
         resume,
+        study,
         summarize,
     )
 
 __all__ = [
+    "Answer",
     "Bench",
     "Contestant",
     "Exported",
@@ -52,6 +55,7 @@ __all__ = [
     "predict_memory",
     "reproduce",
     "resume",
+    "study",
     "summarize",
 ]
 

@@ -1,10 +1,10 @@
 """What `import convworks as cw` offers: the rooms' functions, and training put together."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
-import torch
 from torch import nn
 
 from convworks.bench.claims import CLAIMS, SECTIONS, TRAINED, choose_sections
@@ -15,12 +15,17 @@ from convworks.bench.speed import Bench, benchmark
 from convworks.data.sources import SOURCES, load_data
 from convworks.data.splits import Data
 from convworks.deploy.export import Exported, export
-from convworks.errors import InputError, TrainingError
+from convworks.errors import InputError, TrainingError, unknown
 from convworks.measure.memory import Memory, predict_memory
 from convworks.measure.summary import summarize
+from convworks.nets.initialization import seeded
 from convworks.nets.registry import create_model, find, list_models
 from convworks.report.console import ConsoleProgress
 from convworks.report.curves import CurvesFile, LivePlot, in_notebook
+from convworks.studies.answer import Answer, answer
+from convworks.studies.reader import load_study
+from convworks.studies.runs import Work
+from convworks.studies.study import Budget
 from convworks.train import loop
 from convworks.train.checkpoint import CONFIG, LAST, SUMMARY, read_settings
 from convworks.train.config import TrainConfig
@@ -29,6 +34,7 @@ from convworks.train.recipes import BOOK
 from convworks.train.run import Run, build_model, evaluate, load, read_config
 
 __all__ = [
+    "Answer",
     "Bench",
     "Contestant",
     "Exported",
@@ -46,6 +52,7 @@ __all__ = [
     "predict_memory",
     "reproduce",
     "resume",
+    "study",
     "summarize",
 ]
 
@@ -95,7 +102,7 @@ def train(
     elif image_size is None and str(data) not in SOURCES:
         image_size = row.input[1]
     loaded = load_data(data, image_size=image_size, root=data_root)
-    network = _seeded(
+    network = seeded(
         config.seed,
         lambda: create_model(
             model,
@@ -135,7 +142,7 @@ def resume(
             raise InputError(f"{folder} was begun with the data {begun}, not {data}.")
         source["name"] = data  # a folder that has moved: its digest is compared
     config = replace(config or read_config(settings, folder), out=folder, init=None)
-    network = _seeded(config.seed, lambda: build_model(settings, folder))
+    network = seeded(config.seed, lambda: build_model(settings, folder))
     try:
         loaded = load_data(**source, root=data_root)
     except TypeError as error:
@@ -203,7 +210,7 @@ def _begin_as_printed(
 ) -> Run:
     (folder / CONFIG).unlink(missing_ok=True)  # begun and not saved: its weights are unknown
     data = load_data(DATA, image_size=BOOK[name].image_size, root=root)
-    network = _seeded(
+    network = seeded(
         0,
         lambda: create_model(
             name,
@@ -217,8 +224,21 @@ def _begin_as_printed(
     return fit(network, data, config, progress=progress)
 
 
-def _seeded(seed: int, make: Callable[[], nn.Module]) -> nn.Module:
-    """What `make` gives with torch's generator at `seed`; the generator is left as it was."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return make()
+def study(
+    name: str | Path,
+    *,
+    budget: Budget = "quick",
+    runs: str | Path = "runs/studies",
+    data_root: str | Path | None = None,
+    progress: bool = True,
+) -> Answer:
+    """A question answered by a grid of runs: a shipped study, or a TOML file of the user's.
+
+    Trainings are run folders below `runs`/NAME/BUDGET: what is complete there is read, what was
+    stopped goes on. Raises InputError for an unknown study, for a file that does not fit (its line
+    names the key) and for a folder that holds a run of other settings.
+    """
+    if budget not in get_args(Budget):
+        raise unknown("budget", budget, get_args(Budget))
+    asked = load_study(name)
+    return answer(asked, budget, Work(Path(runs) / asked.name / budget, data_root, progress))

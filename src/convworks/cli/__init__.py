@@ -15,6 +15,7 @@ from convworks.cli.export import Export
 from convworks.cli.models import Models
 from convworks.cli.predict import Predict
 from convworks.cli.reproduce import Reproduce
+from convworks.cli.study import StudyCommand
 from convworks.cli.summary import Summary
 from convworks.cli.train import Train
 from convworks.errors import ConvworksError, UsageError
@@ -26,6 +27,7 @@ COMMANDS: dict[str, Callable[..., Command]] = {
     "compare": Compare,
     "bench": BenchCommand,
     "reproduce": Reproduce,
+    "study": StudyCommand,
     "eval": Evaluate,
     "export": Export,
     "predict": Predict,

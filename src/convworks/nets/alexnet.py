@@ -46,7 +46,7 @@ class AlexNet(nn.Sequential):
 
     `widths` are the convolutions' channels, `hidden` the Linear layers' width. For 28 pixels, where
     those of the paper are more than such images need, take widths (32, 64, 96, 96, 64) and hidden
-    256: 1/27 of the parameters that the small stem leaves, and 1/16 of the multiply-adds.
+    256: 1/64 of the parameters that the small stem leaves, and 1/14 of the multiply-adds.
     """
 
     def __init__(

@@ -130,7 +130,8 @@ def table_of(studies: Sequence[Study]) -> Table:
         costs = []
         for plan in ("quick", "full"):
             runs, minutes = study.runs(plan), study.plans[plan].minutes
-            costs.append(f"{runs} runs" + (f", {_duration(minutes)}" if minutes else ""))
+            trained = f"{runs} runs" if study.trained else "no training"
+            costs.append(trained + (f", {_duration(minutes)}" if minutes else ""))
         table.add_row(study.name, study.question, *costs)
     return table
 

@@ -179,18 +179,20 @@ def _train(task: _Task, seed: int, title: str, progress: bool) -> Run | None:
     begun = (folder / CONFIG).exists()
     if begun and config.precision == "auto":  # what another machine chose stays
         config = replace(config, precision=read_settings(folder)["train"]["precision"])
-    model = task.model(seed)
-    if (folder / DIVERGED).exists():
-        open_job(model, task.data, config, (), resume=True)  # the same settings, or InputError
-        return None
     observers: list[Observer] = [CurvesFile()]
     if progress:
         observers.append(ConsoleProgress(title=title))
     try:
-        return fit(model, task.data, config, observers=observers, resume=begun)
+        if (folder / DIVERGED).exists():
+            open_job(task.model(seed), task.data, config, (), resume=True)  # of these settings?
+            return None
+        return fit(task.model(seed), task.data, config, observers=observers, resume=begun)
     except DivergedError as error:
         write_json(folder / DIVERGED, {"reason": str(error)})
         return None
+    except InputError as error:
+        way_out = " Or choose another --runs for the study." if begun else ""
+        raise InputError(f"{error}{way_out}") from error
     except KeyboardInterrupt:
         raise KeyboardInterrupt("saved; the same command goes on from there") from None
 

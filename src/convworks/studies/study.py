@@ -1,42 +1,6 @@
-"""A study: a question as data, read from a TOML file and checked word by word.
+"""A study: a question as data. docs/studies/index.md says how its file is written.
 
-    question = "Does a ReLU help LeNet?"      what is asked
-    source = "S0 7.1"                         which document asks it
-    measure = ["test_accuracy", "macs"]       names of FIGURES; the first is drawn
-    figure = "bars"                           or "lines", over the axis
-    baseline = "sigmoid"                      the variant that the others are compared with
-    compare = ["each"]                        at each value of the axis, at the "best" one of each,
-                                              or the "ends" of the axis in each variant
-    usable = 0.6                              an accuracy: tells the largest value that reaches it
-
-    [fixed]                                   what all runs have
-    network = "lenet"
-    data = "digits"
-    image_size = 28                           in pixels
-    train_images = 1000                       only so many pictures to train and validate with
-    options = {}                              the network's, as `convworks train --set`
-    train = {recipe = "book", epochs = 10}    TrainConfig's
-
-    [variants.sigmoid]                        what a row changes, any of the words of [fixed]
-    [variants.relu]
-    options = {activation = "relu"}
-
-    [axis]                                    crossed with the variants; may be left out
-    label = "learning rate"
-    scale = "log"
-    points = [{value = 0.1, train = {lr = 0.1}}, {value = 1, train = {lr = 1.0}}]
-
-    [quick]                                   a budget: any of the words of [fixed], and
-    seeds = 3                                 runs of each kind
-    variants = ["relu"]                       only these rows
-    values = [0.1]                            only these values of the axis
-    minutes = 2                               roughly, on two cores
-    [full]
-
-    [reading]                                 what a person reads in a budget's result
-    quick = "…"
-
-A variant wins over [fixed], a point of the axis over both, a budget over [fixed] only.
+A variant wins over what is fixed, a point of the axis over both, a budget over what is fixed only.
 """
 
 import re

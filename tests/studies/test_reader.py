@@ -93,6 +93,7 @@ def test_a_point_wins_over_a_variant_over_a_budget_over_what_is_fixed() -> None:
         ("value = 8,", "value = 16,", "s.toml: axis.points has the same value twice"),
         ('["test_accuracy"]', '["macs"]\nfigure = "line"', "figure must be bars or lines"),
         ('["test_accuracy"]', '["macs"]\nbaseline = "tanh"', "s.toml: baseline .*'tanh'"),
+        ('["test_accuracy"]', '["macs"]\nusable = 0.5', "usable needs a figure of training"),
         ('["test_accuracy"]', '["macs"]\nusable = "much"', "usable must be a number above 0"),
         ('["test_accuracy"]', '["macs"]\ncompare = ["all"]', "s.toml: compare has 'all'"),
     ],

@@ -106,6 +106,7 @@ def test_nothing_is_trained_when_a_later_variant_cannot_be_made(small: Path) -> 
 def test_costs_are_measured_once() -> None:
     text = SMALL.split("[axis]")[0].replace("usable = 0.05", "").replace('"lines"', '"bars"')
     measure = '["training_rate", "measured_memory", "parameters"]'
+    text = text.replace("image_size = 12", "image_size = 28")
     text = text.replace('["test_accuracy", "train_loss", "macs"]', measure)
     Path("cost.toml").write_text(text + "[quick]\n[full]\n")
     found = cw.study("cost.toml", progress=False)

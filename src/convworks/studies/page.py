@@ -98,7 +98,7 @@ def _method(found: Answer) -> str:
             "Speeds are medians of repeated windows; ± is half of the way from the slowest to the"
             " fastest."
         )
-    if any(FIGURES[name].kind == "bytes" for name in study.measure):
+    if {"training_memory", "measured_memory"} & set(study.measure):
         sentences.append("Memory is that of a step of AdamW, the network's weights included.")
     for place in found.places:
         gpu = f" and {place['gpu']}" if place["gpu"] else ""

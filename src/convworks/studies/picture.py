@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 PANELS = 2
 MARKERS = "osD^vP"
+LOG_FROM = 20
+"""Costs that differ by more are drawn on a logarithmic scale."""
 
 
 def draw_study(study: Study, cells: Sequence[Cell], path: Path) -> None:
@@ -65,11 +67,10 @@ def _lines(axes: "Axes", study: Study, cells: Sequence[Cell], name: str) -> None
     """A line for each variant; a value at which a training diverged has a cross at the edge."""
     assert study.axis is not None
     figure = FIGURES[name]
-    texts = [show_value(point.value) for point in study.axis.points]
-    worded = any(isinstance(point.value, str) for point in study.axis.points)
+    texts = _texts(cells)
 
     def place(cell: Cell) -> float:
-        return texts.index(str(cell.value)) if worded else float(cell.value or 0)
+        return texts.index(cell.value) if isinstance(cell.value, str) else float(cell.value or 0)
 
     for i, variant in enumerate(dict.fromkeys(cell.variant for cell in cells)):
         row = [cell for cell in cells if cell.variant == variant]
@@ -86,14 +87,25 @@ def _lines(axes: "Axes", study: Study, cells: Sequence[Cell], name: str) -> None
         )
         lost = [place(cell) for cell in row if cell.diverged]
         axes.plot(lost, [0.02] * len(lost), "x", color=colour, transform=axes.get_xaxis_transform())
-    if worded:
-        axes.set_xticks(range(len(texts)), texts)
-    elif study.axis.log:
+    if any(cell.diverged for cell in cells):
+        axes.plot([], [], "x", color="black", label="a training diverged")
+    if study.axis.log:
         axes.set_xscale("log")
-    if figure.kind in ("bytes", "count", "rate"):
+    axes.set_xticks(sorted({place(cell) for cell in cells}), _texts(cells), minor=False)
+    axes.set_xticks([], minor=True)
+    centres = [cell.figures[name].centre or 0.0 for cell in cells]
+    if figure.kind in ("bytes", "count", "rate") and max(centres) > LOG_FROM * min(centres) > 0:
         axes.set_yscale("log")
     axes.set_xlabel(study.axis.label)
     axes.set_ylabel(_label(figure))
+
+
+def _texts(cells: Sequence[Cell]) -> list[str]:
+    """The axis' values as they are shown: texts in the study's order, numbers in theirs."""
+    values = {cell.value for cell in cells if cell.value is not None}
+    if any(isinstance(value, str) for value in values):
+        return list(dict.fromkeys(str(cell.value) for cell in cells))
+    return [show_value(value) for value in sorted(values, key=float)]
 
 
 def _rows(axes: "Axes", cells: Sequence[Cell], name: str, *, labelled: bool) -> None:
@@ -105,7 +117,13 @@ def _rows(axes: "Axes", cells: Sequence[Cell], name: str, *, labelled: bool) -> 
     for y, cell in enumerate(cells):
         found = cell.figures[name]
         if found.centre is None:
-            axes.text(0.02, y, "diverged", va="center", transform=axes.get_yaxis_transform())
+            axes.text(
+                0.02,
+                y,
+                "diverged" if cell.diverged else "not known",
+                va="center",
+                transform=axes.get_yaxis_transform(),
+            )
             continue
         centre, spread, values = _scaled(found, figure)
         if bars:

@@ -91,6 +91,8 @@ class _Reader:
             axis is None or any(isinstance(p.value, str) for p in axis.points)
         ):
             raise self.wrong("usable", "needs an [axis] of numbers")
+        if usable is not None and not any(FIGURES[name].how == "trained" for name in measure):
+            raise self.wrong("usable", "needs a figure of training in measure")
         reading = self.table(table, "reading", "reading")
         self.known(reading, "reading", get_args(Budget))
         study = Study(

@@ -172,8 +172,8 @@ def _tasks(study: Study, budget: Budget, work: Work) -> list[_Task]:
     return tasks
 
 
-def _train(task: _Task, seed: int, title: str, progress: bool) -> Run | None:
-    """A complete run, trained as far as it is not; None: it diverged."""
+def _train(task: _Task, seed: int, title: str, progress: bool) -> dict[str, float] | None:
+    """The figures of a run, trained as far as it is not yet; None: it diverged."""
     folder = task.folder / f"seed{seed}"
     config = TrainConfig(**task.settings.train, seed=seed, out=folder)  # type: ignore[arg-type]
     begun = (folder / CONFIG).exists()
@@ -186,7 +186,7 @@ def _train(task: _Task, seed: int, title: str, progress: bool) -> Run | None:
         if (folder / DIVERGED).exists():
             open_job(task.model(seed), task.data, config, (), resume=True)  # of these settings?
             return None
-        return fit(task.model(seed), task.data, config, observers=observers, resume=begun)
+        run = fit(task.model(seed), task.data, config, observers=observers, resume=begun)
     except DivergedError as error:
         write_json(folder / DIVERGED, {"reason": str(error)})
         return None
@@ -195,6 +195,7 @@ def _train(task: _Task, seed: int, title: str, progress: bool) -> Run | None:
         raise InputError(f"{error}{way_out}") from error
     except KeyboardInterrupt:
         raise KeyboardInterrupt("saved; the same command goes on from there") from None
+    return {name: _figure(run, name) for name, one in FIGURES.items() if one.how == "trained"}
 
 
 def _place(folder: Path) -> dict[str, object]:
@@ -202,12 +203,12 @@ def _place(folder: Path) -> dict[str, object]:
     return {name: known[name] for name in PLACE}
 
 
-def _trained(runs: list[Run | None]) -> dict[str, Found]:
+def _trained(runs: list[dict[str, float] | None]) -> dict[str, Found]:
     """All that the trainings tell."""
     found = {}
     for name, figure in FIGURES.items():
         if figure.how == "trained":
-            values = tuple(None if run is None else _figure(run, name) for run in runs)
+            values = tuple(None if run is None else run[name] for run in runs)
             there = [value for value in values if value is not None]
             found[name] = Found(
                 values,
@@ -242,7 +243,10 @@ def _measured(task: _Task, names: list[str]) -> tuple[dict[str, Found], dict[str
     try:
         kept = json.loads(path.read_text(encoding="utf-8"))
         if {name: kept[name] for name in asked} == json.loads(json.dumps(asked)):
-            return {name: Found(**one) for name, one in kept["found"].items()}, place
+            return {
+                name: Found(tuple(one["values"]), one["centre"], one["spread"])
+                for name, one in kept["found"].items()
+            }, place
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         pass  # not there, or not whole: measured anew
     found = {name: _measure(contestant, name) for name in wanted}

@@ -53,7 +53,7 @@ class StudyCommand(Command):
 
         if self.out is not None and self.out.suffix != ".md":
             raise UsageError(
-                f"--out takes a Markdown file such as {self.study}.md, not {self.out}."
+                f"--out takes a Markdown file such as {Path(self.study).stem}.md, not {self.out}."
             )
         if self.out is not None and not self.out.parent.is_dir():
             raise InputError(f"There is no folder {self.out.parent} to write {self.out.name} in.")

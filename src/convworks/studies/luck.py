@@ -9,7 +9,7 @@ from scipy import stats
 
 from convworks.studies.figures import FIGURES
 from convworks.studies.runs import Cell
-from convworks.studies.study import Study, Value, show_value
+from convworks.studies.study import Study, Value, cell_title
 
 LEVEL = 0.05
 LEAST_SEEDS = 3
@@ -45,11 +45,6 @@ def compare(study: Study, cells: Sequence[Cell]) -> list[Comparison]:
     return _corrected(found)
 
 
-def title(cell: Cell) -> str:
-    """The cell in words."""
-    return cell.variant + ("" if cell.value is None else f" at {show_value(cell.value)}")
-
-
 def _pairs(study: Study, cells: Sequence[Cell]) -> list[tuple[Cell, Cell]]:
     by_variant: dict[str, list[Cell]] = {}
     for cell in cells:
@@ -82,7 +77,7 @@ def best(row: Sequence[Cell]) -> Cell:
 
 
 def _compare(first: Cell, second: Cell, name: str) -> Comparison:
-    titles = title(first), title(second)
+    titles = cell_title(first.variant, first.value), cell_title(second.variant, second.value)
     if first.diverged or second.diverged:
         return Comparison(*titles, None, None, "diverged")
     ours, theirs = (

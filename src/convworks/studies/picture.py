@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 from convworks.errors import InputError
 from convworks.report.picture import COLOURS, check_picture, save_picture
 from convworks.studies.figures import FIGURES, Figure
-from convworks.studies.luck import title
 from convworks.studies.runs import Cell, Found
-from convworks.studies.study import Study, show_value
+from convworks.studies.study import Study, cell_title, show_value
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -131,7 +130,7 @@ def _rows(axes: "Axes", cells: Sequence[Cell], name: str, *, labelled: bool) -> 
         else:
             axes.plot(values, [y] * len(values), "o", ms=3, color=COLOURS[1], alpha=0.7)
             axes.errorbar(centre, y, xerr=spread, fmt="s", ms=5, capsize=3, color=COLOURS[0])
-    labels = [title(cell) for cell in cells]
+    labels = [cell_title(cell.variant, cell.value) for cell in cells]
     axes.set_yticks(range(len(cells)), labels if labelled else [""] * len(cells))
     axes.set_ylim(len(cells) - 0.5, -0.5)
     if bars:

@@ -17,6 +17,7 @@ from convworks.studies.study import (
     Point,
     Settings,
     Study,
+    cell_title,
     folder_name,
     show_value,
 )
@@ -120,9 +121,7 @@ class _Reader:
         """That every run has a network, data, and settings that training takes."""
         for budget in get_args(Budget):
             for variant, value, settings in study.cells(budget):
-                where = f"{budget}, {variant}" + (
-                    f" at {show_value(value)}" if value is not None else ""
-                )
+                where = f"{budget}, {cell_title(variant, value)}"
                 for word in ("network", "data"):
                     if getattr(settings, word) is None:
                         raise self.wrong(f"fixed.{word}", f"is missing ({where} has none)")

@@ -24,7 +24,15 @@ from convworks.report.compare import entry
 from convworks.report.console import ConsoleProgress
 from convworks.report.curves import CurvesFile
 from convworks.studies.figures import FIGURES
-from convworks.studies.study import Budget, Settings, Study, Value, folder_name, show_value
+from convworks.studies.study import (
+    Budget,
+    Settings,
+    Study,
+    Value,
+    cell_title,
+    folder_name,
+    show_value,
+)
 from convworks.train.checkpoint import CONFIG, read_settings, write_json
 from convworks.train.config import TrainConfig
 from convworks.train.device import environment
@@ -111,9 +119,6 @@ class _Task:
             options=dict(self.settings.options),
         )
 
-    def __str__(self) -> str:
-        return self.variant + ("" if self.value is None else f" at {show_value(self.value)}")
-
 
 def collect(study: Study, budget: Budget, work: Work) -> tuple[list[Cell], list[dict[str, object]]]:
     """The study's cells, and the places that their figures are from.
@@ -132,7 +137,8 @@ def collect(study: Study, budget: Budget, work: Work) -> tuple[list[Cell], list[
         if study.trained:
             runs = []
             for seed in range(seeds):
-                title = f"run {i * seeds + seed + 1} of {len(tasks) * seeds}: {task}, seed {seed}"
+                count = f"run {i * seeds + seed + 1} of {len(tasks) * seeds}"
+                title = f"{count}: {cell_title(task.variant, task.value)}, seed {seed}"
                 runs.append(_train(task, seed, title, work.progress))
                 places.append(_place(task.folder / f"seed{seed}"))
             diverged = runs.count(None)
@@ -151,23 +157,23 @@ def _tasks(study: Study, budget: Budget, work: Work) -> list[_Task]:
     known: dict[tuple[object, ...], Data] = {}
     tasks = []
     for variant, value, settings in study.cells(budget):
-        key = (settings.data, settings.image_size, settings.train_images)
-        if key not in known:
-            known[key] = load_data(
-                str(settings.data),
-                image_size=settings.image_size,
-                train_images=settings.train_images,
-                root=work.data_root,
-            )
         folder = work.folder / folder_name(variant)
         if value is not None:
             folder /= folder_name(show_value(value))
-        task = _Task(variant, value, settings, known[key], folder)
+        key = (settings.data, settings.image_size, settings.train_images)
         try:
+            if key not in known:
+                known[key] = load_data(
+                    str(settings.data),
+                    image_size=settings.image_size,
+                    train_images=settings.train_images,
+                    root=work.data_root,
+                )
+            task = _Task(variant, value, settings, known[key], folder)
             with torch.device("meta"):
                 task.model(0)
         except InputError as error:
-            raise InputError(f"{study.name}, {task}: {error}") from error
+            raise InputError(f"{study.name}, {cell_title(variant, value)}: {error}") from error
         tasks.append(task)
     return tasks
 
@@ -191,8 +197,7 @@ def _train(task: _Task, seed: int, title: str, progress: bool) -> dict[str, floa
         write_json(folder / DIVERGED, {"reason": str(error)})
         return None
     except InputError as error:
-        way_out = " Or choose another --runs for the study." if begun else ""
-        raise InputError(f"{error}{way_out}") from error
+        raise InputError(f"{error} Or choose another --runs for the study.") from error
     except KeyboardInterrupt:
         raise KeyboardInterrupt("saved; the same command goes on from there") from None
     return {name: _figure(run, name) for name, one in FIGURES.items() if one.how == "trained"}

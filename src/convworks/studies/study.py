@@ -118,3 +118,8 @@ def folder_name(name: str) -> str:
 def show_value(value: Value) -> str:
     """A value of the axis, for people and for folders."""
     return value if isinstance(value, str) else f"{value:g}"
+
+
+def cell_title(variant: str, value: Value | None) -> str:
+    """A variant, at a value of the axis if there is one, in words."""
+    return variant if value is None else f"{variant} at {show_value(value)}"

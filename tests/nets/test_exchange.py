@@ -149,3 +149,36 @@ def test_a_network_of_anyones_own() -> None:
     exchange(model, "group")
     assert isinstance(model[1], nn.GroupNorm)
     assert model[1].num_groups == 3
+
+
+def test_nin_with_fewer_1x1() -> None:
+    """Each of a block's 1×1 convolutions is c² + c parameters."""
+    with torch.device("meta"):
+        counts = [
+            cw.summarize(cw.create_model("nin", options={"mixes": n}), (1, 224, 224), depth=0)
+            for n in range(3)
+        ]
+    a_set = sum(c * c + c for c in (96, 256, 384, 10))
+    none, one, two = (one.totals.parameters for one in counts)
+    assert two - one == one - none == a_set
+
+
+def test_alexnet_for_28_pixels_costs_what_its_text_says() -> None:
+    with torch.device("meta"):
+        whole, small = (
+            cw.summarize(cw.create_model("alexnet", image_size=28, options=options), (1, 28, 28))
+            for options in ({}, {"widths": [32, 64, 96, 96, 64], "hidden": 256})
+        )
+    assert whole.totals.parameters / small.totals.parameters == pytest.approx(64, abs=1)
+    assert whole.totals.macs / small.totals.macs == pytest.approx(14, abs=0.5)
+
+
+def test_lenets_exercises() -> None:
+    options = {"activation": "relu", "pool": "max", "dropout": 0.5}
+    kinds = [type(m) for m in cw.create_model("lenet", options=options).modules()]
+    assert [kinds.count(k) for k in (nn.ReLU, nn.MaxPool2d, nn.Dropout)] == [4, 2, 2]
+    assert not {nn.Sigmoid, nn.AvgPool2d} & set(kinds)
+    plain = [type(m) for m in cw.create_model("lenet").modules()]
+    assert [plain.count(k) for k in (nn.Sigmoid, nn.AvgPool2d, nn.Dropout)] == [4, 2, 0]
+    dense = cw.create_model("densenet_book", options={"pool": "max"})
+    assert isinstance(dense.get_submodule("transition3.pool"), nn.MaxPool2d)

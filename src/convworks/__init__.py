@@ -25,7 +25,6 @@ if TYPE_CHECKING:
         create_model,
         evaluate,
         export,
-        figures,
         fit,
         list_models,
         load,
@@ -33,12 +32,15 @@ if TYPE_CHECKING:
         predict_memory,
         resume,
         summarize,
-        write_report,
     )
+    from convworks.deploy.report import write_report
     from convworks.estimator import Classifier
+    from convworks.report import figures
     from convworks.reproduction import reproduce
+    from convworks.studies.answer import Answer, study
 
 __all__ = [
+    "Answer",
     "Bench",
     "Classifier",
     "Contestant",
@@ -58,18 +60,27 @@ __all__ = [
     "predict_memory",
     "reproduce",
     "resume",
+    "study",
     "summarize",
     "write_report",
 ]
 
-ELSEWHERE = {"Classifier": "estimator", "reproduce": "reproduction"}
-"""The modules of the names that are not in api.py, because they import more."""
+ELSEWHERE = {
+    "Answer": "studies.answer",
+    "Classifier": "estimator",
+    "figures": "report.figures",
+    "reproduce": "reproduction",
+    "study": "studies.answer",
+    "write_report": "deploy.report",
+}
+"""The modules of the names that are not in api.py, because training does not wait for them."""
 
 
 def __getattr__(name: str) -> object:
     if name not in __all__:
         raise AttributeError(f"module 'convworks' has no attribute {name!r}")
-    return getattr(import_module(f"convworks.{ELSEWHERE.get(name, 'api')}"), name)
+    module = import_module(f"convworks.{ELSEWHERE.get(name, 'api')}")
+    return module if module.__name__.endswith(f".{name}") else getattr(module, name)
 
 
 def __dir__() -> list[str]:

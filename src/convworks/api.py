@@ -1,10 +1,9 @@
 """What `import convworks as cw` offers: the rooms' functions, and training put together."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-import torch
 from torch import nn
 
 from convworks.bench.contest import Contestant
@@ -12,12 +11,11 @@ from convworks.bench.speed import Bench, benchmark
 from convworks.data.sources import SOURCES, load_data
 from convworks.data.splits import Data
 from convworks.deploy.export import Exported, export
-from convworks.deploy.report import write_report
 from convworks.errors import InputError
 from convworks.measure.memory import Memory, predict_memory
 from convworks.measure.summary import summarize
+from convworks.nets.initialization import seeded
 from convworks.nets.registry import create_model, find, list_models
-from convworks.report import figures
 from convworks.report.console import ConsoleProgress
 from convworks.report.curves import CurvesFile, LivePlot, in_notebook
 from convworks.train import loop
@@ -38,7 +36,6 @@ __all__ = [
     "create_model",
     "evaluate",
     "export",
-    "figures",
     "fit",
     "list_models",
     "load",
@@ -46,7 +43,6 @@ __all__ = [
     "predict_memory",
     "resume",
     "summarize",
-    "write_report",
 ]
 
 
@@ -141,10 +137,3 @@ def resume(
     except TypeError as error:
         raise InputError(f"Cannot use {folder / CONFIG}: {error}") from error
     return fit(network, loaded, config, resume=True, progress=progress)
-
-
-def seeded(seed: int, make: Callable[[], nn.Module]) -> nn.Module:
-    """What `make` gives with torch's generator at `seed`; the generator is left as it was."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return make()

@@ -20,6 +20,10 @@ class TrainingError(ConvworksError, RuntimeError):
     """Training cannot go on; what was saved before stays."""
 
 
+class DivergedError(TrainingError):
+    """The loss or a weight is no finite number any more."""
+
+
 def unknown(kind: str, name: str, known: Iterable[str], hint: str = "") -> InputError:
     """The error for a `name` that is no known `kind`, with the nearest known name."""
     names = sorted(known)

@@ -6,11 +6,12 @@ Beside `api.py` and not in it, so that whoever trains need not wait for all the 
 from collections.abc import Sequence
 from pathlib import Path
 
-from convworks.api import create_model, fit, load, load_data, resume, seeded
+from convworks.api import create_model, fit, load, load_data, resume
 from convworks.bench.claims import CLAIMS, SECTIONS, TRAINED, choose_sections
 from convworks.bench.claims.claim import Judged, judge, judge_trained
 from convworks.bench.claims.training import DATA, INITIALIZATION, unlike_printed
 from convworks.errors import TrainingError
+from convworks.nets.initialization import seeded
 from convworks.train.checkpoint import CONFIG, LAST, SUMMARY
 from convworks.train.config import TrainConfig
 from convworks.train.recipes import BOOK

@@ -6,6 +6,7 @@ import http.server
 import struct
 import threading
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -207,3 +208,21 @@ def test_colour_sets_in_cifars_format(tmp_path: Path, monkeypatch: pytest.Monkey
     assert data.classes == tuple(names)
     assert (data.channels, data.image_size, len(data.train) + len(data.val)) == (3, 32, 100)
     assert torch.equal(data.test.pixels, pixels)
+
+
+def test_a_part_of_the_training_pictures() -> None:
+    whole, part = load_data("digits"), load_data("digits", train_images=200)
+    assert len(part.train) + len(part.val) == pytest.approx(200, abs=5)
+    assert len(part.val) == pytest.approx(20, abs=5)
+    counts = torch.bincount(part.train.labels)
+    assert counts.max() - counts.min() <= 2
+    assert isinstance(part.train, MemoryImages)
+    assert isinstance(whole.test, MemoryImages)
+    assert isinstance(part.test, MemoryImages)
+    assert torch.equal(part.test.pixels, whole.test.pixels)
+    assert part.digest == load_data("digits", train_images=200).digest != whole.digest
+    assert load_data("digits", train_images=10**6).digest == whole.digest
+    again = load_data(**asdict(part.spec))
+    assert again.digest == part.digest
+    with pytest.raises(UsageError, match="train_images must be at least 1"):
+        load_data("digits", train_images=0)

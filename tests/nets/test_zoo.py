@@ -240,7 +240,7 @@ def test_options_are_checked_and_kept() -> None:
             create_model("resnet50", options=options)
     with pytest.raises(InputError, match="convnext_tiny cannot be made with .*1 excluded, not 1.0"):
         create_model("convnext_tiny", options={"drop_path": 1.5})
-    with pytest.raises(InputError, match="It has none"):
+    with pytest.raises(InputError, match="It has: activation, pool, dropout, norm_kind, "):
         create_model("lenet", options={"se": 16})
 
 

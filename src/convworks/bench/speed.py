@@ -100,8 +100,8 @@ def benchmark(contestant: Contestant, *, repeats: int = 5, remeasure: bool = Fal
         precision=precision_name(contestant.precision()),
         parameters=totals.parameters,
         macs=totals.macs,
-        training=_rate(contestant.training_step(), count, device, repeats),
-        inference=_rate(contestant.inference_step(), count, device, repeats),
+        training=measure_rate(contestant.training_step(), count, device, repeats),
+        inference=measure_rate(contestant.inference_step(), count, device, repeats),
         latency_ms=_latency(single.inference_step(), device),
         training_memory=_footprint(contestant, training=True),
         inference_memory=_footprint(contestant, training=False),
@@ -111,7 +111,8 @@ def benchmark(contestant: Contestant, *, repeats: int = 5, remeasure: bool = Fal
     )
 
 
-def _rate(step: Callable[[], None], images: int, device: torch.device, repeats: int) -> Rate:
+def measure_rate(step: Callable[[], None], images: int, device: torch.device, repeats: int) -> Rate:
+    """How fast a step of so many images is repeated, after a warm-up, in so many windows."""
     rates = []
     with memory_kept(device):
         _window(step, device, WARM_UP_SECONDS, least=2)

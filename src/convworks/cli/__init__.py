@@ -18,6 +18,7 @@ from convworks.cli.predict import Predict
 from convworks.cli.report import Report
 from convworks.cli.reproduce import Reproduce
 from convworks.cli.show import Show
+from convworks.cli.study import StudyCommand
 from convworks.cli.summary import Summary
 from convworks.cli.train import Train
 from convworks.errors import ConvworksError, UsageError
@@ -29,6 +30,7 @@ COMMANDS: dict[str, Callable[..., Command]] = {
     "compare": Compare,
     "bench": BenchCommand,
     "reproduce": Reproduce,
+    "study": StudyCommand,
     "eval": Evaluate,
     "export": Export,
     "predict": Predict,

@@ -26,7 +26,7 @@ class Report(Command):
         """Tests complete runs once more, and writes the page."""
         if not self.runs:
             raise UsageError("Nothing to report: give run folders such as runs/lenet-digits.")
-        from convworks import api
+        import convworks as cw
 
-        path = api.write_report(self.runs, self.out, data_root=self.data_root)
+        path = cw.write_report(self.runs, self.out, data_root=self.data_root)
         print(f"{path}: {path.stat().st_size / 1e6:.2f} MB; open it in a browser")

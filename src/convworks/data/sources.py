@@ -51,13 +51,16 @@ def load_data(
     root: str | Path | None = None,
     val_fraction: float = 0.1,
     seed: int = 0,
+    train_images: int | None = None,
 ) -> Data:
     """A data set by name (`digits`, `fashion_mnist`, …) or by the path of an image folder.
 
     A folder holds one sub-folder a class, or those under `train/`, and under `test/` or `val/` or
     both. Parts that are missing are held out of the training part, the same share of every class,
     drawn by `seed`: a fifth for the test, then `val_fraction` for validation. `image_size` is the
-    side in pixels that the network sees; None: 28 or 32 for a known set, 224 for a folder.
+    side in pixels that the network sees; None: 28 or 32 for a known set, 224 for a folder. With
+    `train_images` only about so many pictures are left to train and validate with, the same share
+    of every class, drawn by `seed`; the test part, and a folder's own `val/`, stay whole.
     Sets that must be downloaded are kept below `root`, else $CONVWORKS_DATA, else
     ~/.cache/convworks; what lies there in torchvision's layout is not downloaded again.
 
@@ -79,7 +82,10 @@ def load_data(
         parts = read_folder(folder)
         identity, title = str(folder), folder.name
         mirror, size = True, image_size or FOLDER_IMAGE_SIZE
-    return make_data(parts, DataSpec(identity, size, val_fraction, seed), title, mirror)
+    if train_images is not None and train_images < 1:
+        raise UsageError(f"train_images must be at least 1, not {train_images}.")
+    spec = DataSpec(identity, size, val_fraction, seed, train_images)
+    return make_data(parts, spec, title, mirror)
 
 
 def make_data(parts: Parts, spec: DataSpec, title: str, mirror: bool) -> Data:
@@ -87,19 +93,24 @@ def make_data(parts: Parts, spec: DataSpec, title: str, mirror: bool) -> Data:
 
     Raises InputError for too few pictures, and for one that cannot be read.
     """
-    train, val, test = _complete(parts, spec.val_fraction, spec.seed)
+    train, val, test = _complete(parts, spec.val_fraction, spec.seed, spec.train_images)
     sample = _sample(train, spec.image_size, spec.seed)
     mean, std = mean_and_std(sample)
     channels = sample.shape[1]
     return Data(spec, title, parts.classes, channels, mean, std, mirror, train, val, test)
 
 
-def _complete(parts: Parts, val_fraction: float, seed: int) -> tuple[Images, Images, Images]:
-    """Train, val and test, the missing ones held out of train."""
+def _complete(
+    parts: Parts, val_fraction: float, seed: int, train_images: int | None
+) -> tuple[Images, Images, Images]:
+    """Train, val and test, the missing ones held out of train, of which only a part may be used."""
     train, val, test = parts.train, parts.val, parts.test
     if test is None:
         kept, held = hold_out(train.labels, TEST_FRACTION, seed)
         train, test = train.take(kept), train.take(held)
+    if train_images is not None and train_images < len(train):
+        _, few = hold_out(train.labels, train_images / len(train), seed)
+        train = train.take(few)
     if val is None:
         kept, held = hold_out(train.labels, val_fraction, seed)
         train, val = train.take(kept), train.take(held)

@@ -67,6 +67,7 @@ class DataSpec:
     image_size: int
     val_fraction: float
     seed: int
+    train_images: int | None = None
 
 
 @dataclass(frozen=True)

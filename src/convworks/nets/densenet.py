@@ -24,6 +24,7 @@ arXiv:1608.06993, figures 1 and 2, table 1.
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -93,13 +94,16 @@ def dense_block(
     )
 
 
-def transition(in_channels: int, out_channels: int) -> nn.Sequential:
+Pool = Literal["average", "max"]
+
+
+def transition(in_channels: int, out_channels: int, pool: Pool = "average") -> nn.Sequential:
     """N×C×H×W to N×out×H/2×W/2."""
     return named(
         norm=nn.BatchNorm2d(in_channels),
         relu=relu(),
         conv=nn.Conv2d(in_channels, out_channels, 1, bias=False),
-        pool=nn.AvgPool2d(2),
+        pool=nn.AvgPool2d(2) if pool == "average" else nn.MaxPool2d(2),
     )
 
 
@@ -107,7 +111,7 @@ class DenseNet(nn.Sequential):
     """N×C×S×S images to N×classes logits; S at least 29, with the small stem 8.
 
     `blocks` counts the layers of each dense block; `width` is the stem's; `bottleneck` is the
-    figure's b, 0 for none.
+    figure's b, 0 for none; `pool` is the transitions'.
     """
 
     def __init__(
@@ -120,6 +124,7 @@ class DenseNet(nn.Sequential):
         num_classes: int = 1000,
         in_channels: int = 3,
         stem: Stem = "paper",
+        pool: Pool = "average",
     ) -> None:
         layers: OrderedDict[str, nn.Module] = OrderedDict(stem=stem_7x7(in_channels, width, stem))
         channels = width
@@ -127,7 +132,7 @@ class DenseNet(nn.Sequential):
             layers[f"block{i + 1}"] = dense_block(channels, depth, growth, bottleneck, recompute)
             channels += depth * growth
             if i < len(blocks) - 1:
-                layers[f"transition{i + 1}"] = transition(channels, channels // 2)
+                layers[f"transition{i + 1}"] = transition(channels, channels // 2, pool)
                 channels //= 2
         layers["norm"] = nn.BatchNorm2d(channels)
         layers["relu"] = relu()

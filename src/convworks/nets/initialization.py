@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Literal
 
+import torch
 from torch import nn
 
 from convworks.errors import unknown
@@ -44,3 +45,10 @@ def initialize(model: nn.Module, method: str) -> None:
     if method not in METHODS:
         raise unknown("initialization", method, ("paper", *METHODS))
     METHODS[method](model)
+
+
+def seeded(seed: int, make: Callable[[], nn.Module]) -> nn.Module:
+    """What `make` gives with torch's generator at `seed`; the generator is left as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return make()

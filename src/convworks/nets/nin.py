@@ -26,18 +26,25 @@ from convworks.nets.initialization import init_xavier
 
 
 def nin_block(
-    in_channels: int, out_channels: int, kernel: int, stride: int = 1, padding: int = 0
+    in_channels: int,
+    out_channels: int,
+    kernel: int,
+    stride: int = 1,
+    padding: int = 0,
+    mixes: int = 2,
 ) -> nn.Sequential:
-    """N×C×H×W to N×out×H'×W'."""
-    return named(
-        spatial=conv_relu(in_channels, out_channels, kernel, stride, padding),
-        mix1=conv_relu(out_channels, out_channels, 1),
-        mix2=conv_relu(out_channels, out_channels, 1),
-    )
+    """N×C×H×W to N×out×H'×W', with so many 1×1 convolutions."""
+    block = named(spatial=conv_relu(in_channels, out_channels, kernel, stride, padding))
+    for i in range(mixes):
+        block.add_module(f"mix{i + 1}", conv_relu(out_channels, out_channels, 1))
+    return block
 
 
 class NiN(nn.Sequential):
-    """N×C×S×S images to N×classes logits; S at least 67, with the small stem 7."""
+    """N×C×S×S images to N×classes logits; S at least 67, with the small stem 7.
+
+    `mixes` counts the 1×1 convolutions of a block.
+    """
 
     def __init__(
         self,
@@ -45,23 +52,26 @@ class NiN(nn.Sequential):
         in_channels: int = 1,
         stem: Stem = "paper",
         dropout: float = 0.5,
+        mixes: int = 2,
     ) -> None:
         if stem == "small":
-            first: dict[str, nn.Module] = {"block1": nin_block(in_channels, 96, 3, padding=1)}
+            first: dict[str, nn.Module] = {
+                "block1": nin_block(in_channels, 96, 3, padding=1, mixes=mixes)
+            }
         else:
             first = {
-                "block1": nin_block(in_channels, 96, 11, stride=4),
+                "block1": nin_block(in_channels, 96, 11, stride=4, mixes=mixes),
                 "pool1": nn.MaxPool2d(3, stride=2),
             }
         super().__init__(
             OrderedDict(
                 **first,
-                block2=nin_block(96, 256, 5, padding=2),
+                block2=nin_block(96, 256, 5, padding=2, mixes=mixes),
                 pool2=nn.MaxPool2d(3, stride=2),
-                block3=nin_block(256, 384, 3, padding=1),
+                block3=nin_block(256, 384, 3, padding=1, mixes=mixes),
                 pool3=nn.MaxPool2d(3, stride=2),
                 dropout=nn.Dropout(dropout),
-                block4=nin_block(384, num_classes, 3, padding=1),
+                block4=nin_block(384, num_classes, 3, padding=1, mixes=mixes),
                 average=nn.AdaptiveAvgPool2d(1),
                 flatten=nn.Flatten(),
             )

@@ -66,7 +66,8 @@ def create_model(
     What is left out is the paper's (`ZOO[name].input` and `.classes`). `stem="auto"` takes the
     paper's stem above 64 pixels and a 3×3 stride-1 stem without pooling below; a network with
     one stem keeps it. `options` are arguments of the network's class, such as {"se": 16} or
-    {"stride_on_1x1": True}; `model.spec` holds them all.
+    {"stride_on_1x1": True}, or of `nets.exchange.exchange`, which changes the norms and the
+    convolutions of any network; `model.spec` holds them all.
 
     Fresh weights are drawn from torch's global generator, as in the paper or by the name of the
     method. `weights` takes a library's published ones in their place, kept in that library's cache;
@@ -111,10 +112,15 @@ def create_model(
 
 def build(row: Row, spec: ModelSpec) -> "nn.Module":
     """A row's network, without a check of the image's size and the options."""
+    from convworks.nets.exchange import exchange
+
     network = _network(row)
     taken = signature(network).parameters
     common = {name: getattr(spec, name) for name in COMMON if name in taken}
-    model = network(**{**row.arguments, **common, **spec.options})
+    own = {name: value for name, value in spec.options.items() if name in taken}
+    model = network(**{**row.arguments, **common, **own})
+    if layers := {name: value for name, value in spec.options.items() if name not in taken}:
+        exchange(model, **layers)  # type: ignore[arg-type]
     model.spec = spec  # type: ignore[assignment]
     return model
 
@@ -138,14 +144,16 @@ def _network(row: Row) -> "type[nn.Module]":
 
 def _check_options(row: Row, options: Mapping[str, object]) -> None:
     """InputError for an option that the network has not, or a value of another kind."""
-    kinds = get_type_hints(_network(row).__init__)
+    from convworks.nets.exchange import exchange
+
+    kinds = get_type_hints(exchange) | get_type_hints(_network(row).__init__)
     for option, value in options.items():
         if option in COMMON:
             raise InputError(f"{option} is an argument of create_model, not one of the options.")
-        if option not in kinds or option == "return":
-            known = options_of(row.name)
-            hint = "It has: " + ", ".join(known) if known else "It has none."
-            raise unknown(f"option of {row.name}", option, known, hint)
+        if option not in kinds or option in ("model", "return"):
+            every = [name for name in get_type_hints(exchange) if name not in ("model", "return")]
+            known = [*options_of(row.name), *every]
+            raise unknown(f"option of {row.name}", option, known, "It has: " + ", ".join(known))
         kind = kinds[option]
         if get_origin(kind) is Literal:
             if value not in get_args(kind):

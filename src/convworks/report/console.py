@@ -29,9 +29,10 @@ class SturdyConsole(Console):
 
 
 class ConsoleProgress(Observer):
-    """Shows a run as it goes, on standard error unless on another console."""
+    """Shows a run as it goes, on standard error unless on another console, below a title."""
 
-    def __init__(self, console: Console | None = None) -> None:
+    def __init__(self, console: Console | None = None, title: str = "") -> None:
+        self.title = title
         self.console = console or SturdyConsole(stderr=True)
         self.bar = Progress(
             TextColumn("{task.description}"),
@@ -61,6 +62,8 @@ class ConsoleProgress(Observer):
     def begin(self, plan: Plan) -> None:
         """Says what is trained on what, where and how."""
         self.epochs = plan.epochs
+        if self.title:
+            self._print(self.title)
         self._print(
             f"{plan.model}: {plan.parameters:,} parameters, {plan.macs / 1e6:,.1f} MMACs an image\n"
             f"{plan.data}\n"

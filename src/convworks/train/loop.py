@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from convworks.data.augment import random_crop, random_flip
 from convworks.data.loader import Batch
 from convworks.data.splits import Data, MemoryImages
-from convworks.errors import TrainingError
+from convworks.errors import DivergedError
 from convworks.train import checkpoint
 from convworks.train.config import TrainConfig
 from convworks.train.device import arithmetic, memory_kept
@@ -195,18 +195,18 @@ def _augment(job: Job, pixels: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def _check_finite(job: Job, losses: Sequence[Tensor]) -> None:
-    """TrainingError with the step when one of the last losses is infinite or not a number."""
+    """DivergedError with the step when one of the last losses is infinite or not a number."""
     finite = torch.stack(list(losses)).isfinite()
     if not finite.all():
         first = int((~finite).nonzero()[0].item())
         raise _diverged(job, "the loss", job.state.batch - len(losses) + first + 1)
 
 
-def _diverged(job: Job, what: str, batch: int) -> TrainingError:
+def _diverged(job: Job, what: str, batch: int) -> DivergedError:
     epoch = job.state.epoch
     kept = f"the best of {epoch} epochs stays in {job.path}" if epoch else "no epoch was complete"
     precision = "" if job.precision == torch.float32 else " or --precision fp32"
-    return TrainingError(
+    return DivergedError(
         f"Stopped at step {epoch * len(job.train) + batch} (epoch {epoch + 1}): {what} is not"
         f" finite; {kept}. Try a smaller --lr (it was {job.recipe.lr:g}), a longer --warmup"
         f"{precision}."
@@ -214,7 +214,7 @@ def _diverged(job: Job, what: str, batch: int) -> TrainingError:
 
 
 def _check_weights(job: Job) -> None:
-    """TrainingError unless the weights are fit to be saved: a finite loss may ruin them."""
+    """DivergedError unless the weights are fit to be saved: a finite loss may ruin them."""
     if not all(p.isfinite().all() for p in job.model.parameters()):
         raise _diverged(job, "a weight", job.state.batch)
 

@@ -1,0 +1,139 @@
+"""A study's picture: its first two figures, over the axis or side by side."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from convworks.errors import InputError
+from convworks.report.picture import COLOURS, check_picture, save_picture
+from convworks.studies.figures import FIGURES, Figure
+from convworks.studies.runs import Cell, Found
+from convworks.studies.study import Study, cell_title, show_value
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+PANELS = 2
+MARKERS = "osD^vP"
+LOG_FROM = 20
+"""Costs that differ by more are drawn on a logarithmic scale."""
+
+
+def draw_study(study: Study, cells: Sequence[Cell], path: Path) -> None:
+    """Writes the picture; the file's ending says SVG, PNG or PDF. InputError for another ending."""
+    from matplotlib.figure import Figure as Drawing
+
+    check_picture(path)
+    names = [name for name in study.measure if _known(cells, name)][:PANELS]
+    if not names:
+        raise InputError(f"{study.name} has no figure to draw: every training diverged.")
+    rows = len({cell.variant for cell in cells}) if study.figure == "lines" else len(cells)
+    height = 3.8 if study.figure == "lines" else 1.2 + 0.3 * rows
+    drawing = Drawing(figsize=(4.5 * len(names) + 1, height), layout="constrained")
+    panels = drawing.subplots(1, len(names), squeeze=False)[0]
+    for i, (name, axes) in enumerate(zip(names, panels, strict=True)):
+        if study.figure == "lines":
+            _lines(axes, study, cells, name)
+        else:
+            _rows(axes, cells, name, labelled=i == 0)
+        axes.grid(alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+    if study.figure == "lines":
+        handles, labels = panels[0].get_legend_handles_labels()
+        if len(labels) > 1:
+            drawing.legend(handles, labels, frameon=False, loc="outside right center")
+    save_picture(drawing, path)
+
+
+def _known(cells: Sequence[Cell], name: str) -> bool:
+    return any(cell.figures[name].centre is not None for cell in cells)
+
+
+def _scaled(found: Found, figure: Figure) -> tuple[float, float, list[float]]:
+    """Centre, spread and single values in the unit of the picture."""
+    unit = 100 if figure.kind == "share" else 2**-20 if figure.kind == "bytes" else 1
+    assert found.centre is not None
+    values = [unit * value for value in found.values if value is not None]
+    return unit * found.centre, unit * (found.spread or 0.0), values
+
+
+def _label(figure: Figure) -> str:
+    units: Mapping[str, str] = {"share": ", %", "bytes": ", MiB"}
+    return figure.label + units.get(figure.kind, "")
+
+
+def _lines(axes: "Axes", study: Study, cells: Sequence[Cell], name: str) -> None:
+    """A line for each variant; a value at which a training diverged has a cross at the edge."""
+    assert study.axis is not None
+    figure = FIGURES[name]
+    texts = _texts(cells)
+
+    def place(cell: Cell) -> float:
+        return texts.index(cell.value) if isinstance(cell.value, str) else float(cell.value or 0)
+
+    for i, variant in enumerate(dict.fromkeys(cell.variant for cell in cells)):
+        row = [cell for cell in cells if cell.variant == variant]
+        drawn = [cell for cell in row if cell.figures[name].centre is not None]
+        points = [(place(cell), *_scaled(cell.figures[name], figure)[:2]) for cell in drawn]
+        colour = COLOURS[i % len(COLOURS)]
+        style = "-" if i < len(COLOURS) else "--"
+        marker = MARKERS[i % len(MARKERS)]
+        xs, ys, spreads = (
+            (list(column) for column in zip(*points, strict=True)) if points else ([],) * 3
+        )
+        axes.errorbar(
+            xs, ys, spreads, fmt=style + marker, ms=4, capsize=3, color=colour, label=variant
+        )
+        lost = [place(cell) for cell in row if cell.diverged]
+        axes.plot(lost, [0.02] * len(lost), "x", color=colour, transform=axes.get_xaxis_transform())
+    if any(cell.diverged for cell in cells):
+        axes.plot([], [], "x", color="black", label="a training diverged")
+    if study.axis.log:
+        axes.set_xscale("log")
+    axes.set_xticks(sorted({place(cell) for cell in cells}), _texts(cells), minor=False)
+    axes.set_xticks([], minor=True)
+    centres = [cell.figures[name].centre or 0.0 for cell in cells]
+    if figure.kind in ("bytes", "count", "rate") and max(centres) > LOG_FROM * min(centres) > 0:
+        axes.set_yscale("log")
+    axes.set_xlabel(study.axis.label)
+    axes.set_ylabel(_label(figure))
+
+
+def _texts(cells: Sequence[Cell]) -> list[str]:
+    """The axis' values as they are shown: texts in the study's order, numbers in theirs."""
+    values = {cell.value for cell in cells if cell.value is not None}
+    if any(isinstance(value, str) for value in values):
+        return list(dict.fromkeys(str(cell.value) for cell in cells))
+    return [show_value(value) for value in sorted(values, key=float)]
+
+
+def _rows(axes: "Axes", cells: Sequence[Cell], name: str, *, labelled: bool) -> None:
+    """A row for each cell: bars from zero for costs, dots with the seeds for the rest."""
+    from matplotlib.ticker import EngFormatter, MaxNLocator
+
+    figure = FIGURES[name]
+    bars = figure.kind in ("bytes", "count", "rate")
+    for y, cell in enumerate(cells):
+        found = cell.figures[name]
+        if found.centre is None:
+            axes.text(
+                0.02,
+                y,
+                "diverged" if cell.diverged else "not known",
+                va="center",
+                transform=axes.get_yaxis_transform(),
+            )
+            continue
+        centre, spread, values = _scaled(found, figure)
+        if bars:
+            axes.barh(y, centre, 0.6, xerr=spread or None, color=COLOURS[0], capsize=3)
+        else:
+            axes.plot(values, [y] * len(values), "o", ms=3, color=COLOURS[1], alpha=0.7)
+            axes.errorbar(centre, y, xerr=spread, fmt="s", ms=5, capsize=3, color=COLOURS[0])
+    labels = [cell_title(cell.variant, cell.value) for cell in cells]
+    axes.set_yticks(range(len(cells)), labels if labelled else [""] * len(cells))
+    axes.set_ylim(len(cells) - 0.5, -0.5)
+    if bars:
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    axes.xaxis.set_major_locator(MaxNLocator(6))
+    axes.set_xlabel(_label(figure))

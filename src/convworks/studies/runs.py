@@ -1,0 +1,270 @@
+"""A study's runs: trained, counted, measured; complete ones are read, stopped ones go on.
+
+Trainings are ordinary run folders, BUDGET/VARIANT/seedN or BUDGET/VARIANT/VALUE/seedN.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from statistics import mean, stdev
+
+import torch
+from torch import nn
+
+from convworks.bench.contest import Contestant
+from convworks.bench.memory import measure_memory
+from convworks.bench.speed import measure_rate
+from convworks.data.sources import load_data
+from convworks.data.splits import Data
+from convworks.errors import DivergedError, InputError
+from convworks.nets.initialization import seeded
+from convworks.nets.registry import create_model
+from convworks.report.compare import entry
+from convworks.report.console import ConsoleProgress
+from convworks.report.curves import CurvesFile
+from convworks.studies.figures import FIGURES
+from convworks.studies.study import (
+    Budget,
+    Settings,
+    Study,
+    Value,
+    cell_title,
+    folder_name,
+    show_value,
+)
+from convworks.train.checkpoint import CONFIG, read_settings, write_json
+from convworks.train.config import TrainConfig
+from convworks.train.device import environment
+from convworks.train.job import open_job
+from convworks.train.loop import fit
+from convworks.train.observer import Observer
+from convworks.train.run import Run
+
+DIVERGED, COST = "diverged.json", "cost.json"
+"""That a training ended without a finite loss, and why; what was measured by the clock."""
+BATCH = 128
+"""For costs, where the study names no batch size."""
+REPEATS = 5
+PLACE = ("cpu", "gpu", "threads", "torch")
+"""Of the environment, what figures depend on."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """One figure of one cell. Numbers that there are not, for a run that diverged, are None."""
+
+    values: tuple[float | None, ...]
+    """Of the seeds in order; a single one where it is counted or measured."""
+    centre: float | None
+    """The mean of the seeds; the median of what is measured."""
+    spread: float | None
+    """The standard deviation between seeds; half of the way from slowest to fastest."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A variant, at a value of the axis if there is one."""
+
+    variant: str
+    value: Value | None
+    figures: Mapping[str, Found]
+    diverged: int
+    """So many of its trainings ended without a finite loss."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """Where a study's runs are kept and shown."""
+
+    folder: Path
+    """`runs/studies/NAME/BUDGET`."""
+    data_root: str | Path | None
+    progress: bool
+
+
+@dataclass(frozen=True)
+class _Task:
+    """One cell made ready."""
+
+    variant: str
+    value: Value | None
+    settings: Settings
+    data: Data
+    folder: Path
+
+    def model(self, seed: int) -> nn.Module:
+        """The network, its weights drawn by the seed."""
+        return seeded(
+            seed,
+            lambda: create_model(
+                str(self.settings.network),
+                num_classes=len(self.data.classes),
+                in_channels=self.data.channels,
+                image_size=self.data.image_size,
+                options=self.settings.options,
+            ),
+        )
+
+    def contestant(self) -> Contestant:
+        """The network as `bench` knows it."""
+        batch = self.settings.train.get("batch_size", BATCH)
+        assert isinstance(batch, int)
+        return Contestant(
+            str(self.settings.network),
+            len(self.data.classes),
+            self.data.channels,
+            self.data.image_size,
+            batch,
+            options=dict(self.settings.options),
+        )
+
+
+def collect(study: Study, budget: Budget, work: Work) -> tuple[list[Cell], list[dict[str, object]]]:
+    """The study's cells, and the places that their figures are from.
+
+    Everything is checked before anything is trained. Raises InputError for a network, option or
+    size that cannot be made, and for a folder that holds a run of other settings.
+    """
+    tasks = _tasks(study, budget, work)
+    names = list(study.measure)
+    places: list[dict[str, object]] = []
+    cells = []
+    seeds = study.plans[budget].seeds
+    for i, task in enumerate(tasks):
+        figures: dict[str, Found] = {}
+        diverged = 0
+        if study.trained:
+            runs = []
+            for seed in range(seeds):
+                count = f"run {i * seeds + seed + 1} of {len(tasks) * seeds}"
+                title = f"{count}: {cell_title(task.variant, task.value)}, seed {seed}"
+                runs.append(_train(task, seed, title, work.progress))
+                places.append(_place(task.folder / f"seed{seed}"))
+            diverged = runs.count(None)
+            figures |= _trained(runs)
+        figures |= _counted(task, names)
+        if any(FIGURES[name].how == "measured" for name in names):
+            found, place = _measured(task, names)
+            figures |= found
+            places.append(place)
+        cells.append(Cell(task.variant, task.value, figures, diverged))
+    return cells, [one for i, one in enumerate(places) if one not in places[:i]]
+
+
+def _tasks(study: Study, budget: Budget, work: Work) -> list[_Task]:
+    """All cells with their data; their networks are made once, without weights, as a check."""
+    known: dict[tuple[object, ...], Data] = {}
+    tasks = []
+    for variant, value, settings in study.cells(budget):
+        folder = work.folder / folder_name(variant)
+        if value is not None:
+            folder /= folder_name(show_value(value))
+        key = (settings.data, settings.image_size, settings.train_images)
+        try:
+            if key not in known:
+                known[key] = load_data(
+                    str(settings.data),
+                    image_size=settings.image_size,
+                    train_images=settings.train_images,
+                    root=work.data_root,
+                )
+            task = _Task(variant, value, settings, known[key], folder)
+            with torch.device("meta"):
+                task.model(0)
+        except InputError as error:
+            raise InputError(f"{study.name}, {cell_title(variant, value)}: {error}") from error
+        tasks.append(task)
+    return tasks
+
+
+def _train(task: _Task, seed: int, title: str, progress: bool) -> dict[str, float] | None:
+    """The figures of a run, trained as far as it is not yet; None: it diverged."""
+    folder = task.folder / f"seed{seed}"
+    config = TrainConfig(**task.settings.train, seed=seed, out=folder)  # type: ignore[arg-type]
+    begun = (folder / CONFIG).exists()
+    if begun and config.precision == "auto":  # what another machine chose stays
+        config = replace(config, precision=read_settings(folder)["train"]["precision"])
+    observers: list[Observer] = [CurvesFile()]
+    if progress:
+        observers.append(ConsoleProgress(title=title))
+    try:
+        if (folder / DIVERGED).exists():
+            open_job(task.model(seed), task.data, config, (), resume=True)  # of these settings?
+            return None
+        run = fit(task.model(seed), task.data, config, observers=observers, resume=begun)
+    except DivergedError as error:
+        write_json(folder / DIVERGED, {"reason": str(error)})
+        return None
+    except InputError as error:
+        raise InputError(f"{error} Or choose another --runs for the study.") from error
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("saved; the same command goes on from there") from None
+    return {name: _figure(run, name) for name, one in FIGURES.items() if one.how == "trained"}
+
+
+def _place(folder: Path) -> dict[str, object]:
+    known = read_settings(folder)["environment"]
+    return {name: known[name] for name in PLACE}
+
+
+def _trained(runs: list[dict[str, float] | None]) -> dict[str, Found]:
+    """All that the trainings tell."""
+    found = {}
+    for name, figure in FIGURES.items():
+        if figure.how == "trained":
+            values = tuple(None if run is None else run[name] for run in runs)
+            there = [value for value in values if value is not None]
+            found[name] = Found(
+                values,
+                mean(there) if there else None,
+                stdev(there) if len(there) > 1 else None,
+            )
+    return found
+
+
+def _figure(run: Run, name: str) -> float:
+    assert run.summary is not None
+    holder = run.summary if hasattr(run.summary, name) else run.history[-1]
+    return float(getattr(holder, name))
+
+
+def _counted(task: _Task, names: list[str]) -> dict[str, Found]:
+    wanted = [name for name in names if FIGURES[name].how == "counted"]
+    if not wanted:
+        return {}
+    costs = asdict(entry(task.contestant()))
+    return {name: Found((costs[name],), costs[name], None) for name in wanted}
+
+
+def _measured(task: _Task, names: list[str]) -> tuple[dict[str, Found], dict[str, object]]:
+    """What the clock tells, and where; kept in the cell's folder for the next time."""
+    contestant = task.contestant()
+    known = environment(contestant.device)
+    place = {name: known[name] for name in PLACE}
+    wanted = [name for name in names if FIGURES[name].how == "measured"]
+    asked = {"contestant": asdict(contestant), "place": place, "figures": wanted}
+    path = task.folder / COST
+    try:
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        if {name: kept[name] for name in asked} == json.loads(json.dumps(asked)):
+            return {
+                name: Found(tuple(one["values"]), one["centre"], one["spread"])
+                for name, one in kept["found"].items()
+            }, place
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        pass  # not there, or not whole: measured anew
+    found = {name: _measure(contestant, name) for name in wanted}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, asked | {"found": {name: asdict(one) for name, one in found.items()}})
+    return found, place
+
+
+def _measure(contestant: Contestant, name: str) -> Found:
+    if name == "measured_memory":
+        needed = measure_memory(contestant, training=True)
+        return Found((needed,), needed, None)
+    training = name == "training_rate"
+    step = contestant.training_step() if training else contestant.inference_step()
+    rate = measure_rate(step, contestant.batch_size, contestant.device, REPEATS)
+    return Found((rate.median,), rate.median, (rate.high - rate.low) / 2)

@@ -266,6 +266,21 @@ def test_bad_input(place: Path, words: list[str], code: int, message: str) -> No
     assert "Traceback" not in found.stderr
 
 
+def test_without_gradio_the_way_to_it_is_told(place: Path, tmp_path: Path) -> None:
+    (tmp_path / "gradio.py").write_text("raise ImportError")
+    program = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); from convworks.cli import main"
+    found = subprocess.run(
+        [sys.executable, "-c", f"{program}; main(['demo', 'run'])"],
+        cwd=place,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert found.returncode == 1
+    (line,) = found.stderr.splitlines()
+    assert "pip install '.[demo]'" in line
+
+
 def test_a_port_that_is_taken_is_told(place: Path, server: Server) -> None:
     words = [sys.executable, "-m", "convworks", "demo", "run", "--port", str(server.port)]
     found = subprocess.run(words, cwd=place, capture_output=True, text=True, timeout=120)

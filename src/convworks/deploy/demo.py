@@ -272,7 +272,7 @@ def _page(
             visible=bool(samples),
             elem_id="samples",
         )
-        gallery.select(choose, None, picture, api_name=False, show_progress="hidden")
+        gallery.select(choose, None, picture, api_visibility="private", show_progress="hidden")
         picture.change(tell, picture, outputs, api_name="predict", show_progress="minimal")
     return page
 

@@ -60,7 +60,7 @@ def test_a_run_and_its_data(capsys: pytest.CaptureFixture[str]) -> None:
         (["lenett"], 1, "There is no network, run or data set 'lenett'; did you mean 'lenet'"),
         (["lenet", "cam"], 2, "Only a run has cam"),
         (["lenet", "--picture", "a.png"], 2, "--picture does nothing for a network"),
-        (["lenet", "--block", "feature"], 1, "There is no block 'feature'"),
+        (["lenet", "--block", "feature"], 1, "There is no block of lenet 'feature'"),
         (["vgg11", "--input", "3x16x16", "--depth", "-1"], 1, "depth must be 0 or more"),
         (["lenet", "--input", "1x8x8"], 1, "lenet cannot take 8×8 images"),
         (["digits", "lenet"], 2, "A data set is drawn alone"),

@@ -127,7 +127,9 @@ def test_a_block_alone_is_opened_wholly() -> None:
         assert text in shown
     gates = texts(architecture("se_resnet50", block="stage1.0"))
     assert "multiply" in gates
-    with pytest.raises(InputError, match=r"There is no block 'stage9'; did you mean 'stage"):
+    with pytest.raises(
+        InputError, match=r"There is no block of resnet18 'stage9'; did you mean 'stage"
+    ):
         architecture("resnet18", block="stage9")
 
 

@@ -72,7 +72,7 @@ def architecture(
         title, model, shape = _of_zoo(network) if isinstance(network, str) else network
         whole, given = flow(model, shape), tuple(shape)
         if block is not None:
-            whole, given = _find(whole, block, given, model)
+            whole, given = _find(whole, block, model, given, title)
             title = f"{title}: {block}"
         drawn.append(_Network(title, given, whole.output, _groups(whole, depth, block is not None)))
     return _draw(drawn)
@@ -94,7 +94,7 @@ def _groups(whole: Step, depth: int | None, opened: bool) -> list[tuple[str, tup
 
 
 def _find(
-    whole: Step, name: str, given: tuple[int, ...], model: nn.Module
+    whole: Step, name: str, model: nn.Module, given: tuple[int, ...], network: str
 ) -> tuple[Step, tuple[int, ...]]:
     """The step of that name, and the shape that it is given."""
 
@@ -117,7 +117,9 @@ def _find(
     if found := search(whole.inside or (), given):
         return found
     known = [known for known, module in model.named_modules() if known and any(module.children())]
-    raise unknown("block", name, known, "`convworks summary MODEL --depth 2` lists them.")
+    raise unknown(
+        f"block of {network}", name, known, "`convworks summary MODEL --depth 2` lists them."
+    )
 
 
 @dataclass(frozen=True)

@@ -103,6 +103,6 @@ def _method(found: Answer) -> str:
     for place in found.places:
         gpu = f" and {place['gpu']}" if place["gpu"] else ""
         sentences.append(
-            f"On {place['threads']} threads of an {place['cpu']}{gpu}, PyTorch {place['torch']}."
+            f"On {place['cpu']}{gpu}, threads: {place['threads']}, PyTorch {place['torch']}."
         )
     return " ".join(sentences)

@@ -22,6 +22,7 @@ from convworks.train import checkpoint, loop
 from convworks.train.config import TrainConfig
 from convworks.train.loop import best_epoch, fit, mix
 from convworks.train.observer import EpochRecord, Observer, Plan, Progress
+from convworks.train.recipes import MODERN_LR, QUICK_LR
 from convworks.train.run import Run, evaluate, load, measure
 
 
@@ -429,6 +430,15 @@ def test_what_each_augmentation_does_to_the_pictures() -> None:
     assert kinds["crop"][0] < 0.2  # one shift of nine is none
     assert kinds["crop"][1] == 0.0
     assert sum(kinds["flip-crop"]) < 0.2
+
+
+def test_the_quick_recipe_dares_more_where_there_are_norms(digits: Data) -> None:
+    plain = nn.Sequential(nn.Flatten(), nn.Linear(256, 10))
+    rates = []
+    for name, network in (("norms", small_net()), ("plain", plain)):
+        run = fit(network, digits, TrainConfig(recipe="quick", epochs=1, out=Path(name)))
+        rates.append(checkpoint.read_settings(run.path)["train"]["lr"])
+    assert rates == [QUICK_LR, MODERN_LR]
 
 
 @pytest.mark.parametrize("precision", ["fp16", "bf16"])

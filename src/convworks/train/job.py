@@ -338,8 +338,8 @@ def _has_sigmoids_only(model: nn.Module) -> bool:
 
 
 def _has_norms(model: nn.Module) -> bool:
-    """Whether any layer normalises."""
-    norms = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm)
+    """Whether any layer normalises over the batch, or over groups of channels."""
+    norms = nn.BatchNorm1d | nn.BatchNorm2d | nn.GroupNorm | nn.LayerNorm
     return any(isinstance(module, norms) for module in model.modules())
 
 

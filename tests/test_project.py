@@ -94,7 +94,7 @@ def test_names_are_all_there() -> None:
 
     for name in convworks.__all__:
         assert getattr(convworks, name).__doc__
-        assert not isinstance(getattr(convworks, name), ModuleType)
+        assert getattr(convworks, name) is not sys.modules.get(f"convworks.{name}")
     assert set(convworks.__all__) <= set(dir(convworks))
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         convworks.nonsense  # noqa: B018

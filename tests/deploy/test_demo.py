@@ -232,7 +232,12 @@ def test_ctrl_c_ends_it_and_leaves_nothing(
     place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path))
-    found = start(place, "run")
+    # What a shell runs in the background ignores Ctrl-C, and so do its children.
+    usual = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        found = start(place, "run")
+    finally:
+        signal.signal(signal.SIGINT, usual)
     assert list(tmp_path.iterdir())
     found.process.send_signal(signal.SIGINT)
     _, errors = found.process.communicate(timeout=30)

@@ -29,9 +29,9 @@ NAMES = ["lenet", "lenet_bn"]
 def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """Two short runs on the same digits."""
     folders = []
+    place = tmp_path_factory.mktemp("runs")
     for seed, name in enumerate(NAMES):
-        out = tmp_path_factory.getbasetemp() / "runs" / name
-        config = cw.TrainConfig(epochs=3, seed=seed, out=out, device="cpu")
+        config = cw.TrainConfig(epochs=3, seed=seed, out=place / name, device="cpu")
         folders.append(api.train(name, config=config, image_size=16, progress=False).path)
     return folders
 

@@ -111,9 +111,9 @@ def test_feature_maps_are_what_the_layers_gave() -> None:
 def test_without_names_there_is_one_layer_for_each_size() -> None:
     lenet = feature_maps(create_model("lenet"), torch.rand(1, 1, 28, 28))
     assert {name: tuple(x.shape[1:]) for name, x in lenet.items()} == {
-        "features.sigmoid1": (6, 28, 28),
+        "features.act1": (6, 28, 28),
         "features.pool1": (6, 14, 14),
-        "features.sigmoid2": (16, 10, 10),
+        "features.act2": (16, 10, 10),
         "features.pool2": (16, 5, 5),
     }
     convnext = feature_maps(create_model("convnext_tiny"), torch.rand(1, 3, 96, 96))

@@ -142,7 +142,7 @@ def test_the_environment_is_recorded() -> None:
         ("recipe", "modrn"),
         ("optimizer", "adam"),
         ("schedule", "linear"),
-        ("augment", "flip"),
+        ("augment", "mirror"),
         ("normalize", True),
         ("precision", "fp61"),
         ("device", "gpu"),

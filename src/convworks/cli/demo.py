@@ -37,9 +37,11 @@ class Demo(Command):
             raise UsageError(f"--port must lie in 1…65535, not {self.port}.")
         from convworks.deploy.demo import serving
 
-        with serving(
-            self.networks, host=self.host, port=self.port, data_root=self.data_root
-        ) as address:
+        with (
+            suppress(KeyboardInterrupt),
+            serving(
+                self.networks, host=self.host, port=self.port, data_root=self.data_root
+            ) as address,
+        ):
             print(f"{address} (Ctrl-C ends it)", flush=True)
-            with suppress(KeyboardInterrupt):
-                threading.Event().wait()
+            threading.Event().wait()

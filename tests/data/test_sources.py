@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from sklearn.datasets import load_digits
 from torchvision import datasets
 
 from convworks.data.sources import SOURCES, data_root, load_data
@@ -27,6 +28,17 @@ def test_digits_are_the_real_ones() -> None:
     assert data.train.pixels.dtype == torch.uint8
     assert data.train.pixels.shape[1:] == (1, 8, 8)
     assert data.train.pixels.max() == 255
+    ours = {
+        (bytes(pixels.flatten().tolist()), label)
+        for part in (data.train, data.val, data.test)
+        if isinstance(part, MemoryImages)
+        for pixels, label in zip(part.pixels, part.labels.tolist(), strict=True)
+    }
+    theirs = load_digits()
+    assert ours == {
+        (bytes((picture.flatten() * (255 / 16)).round().astype(int).tolist()), label)
+        for picture, label in zip(theirs.images, theirs.target, strict=True)
+    }
 
 
 def test_parts_do_not_overlap_and_do_not_depend_on_luck() -> None:

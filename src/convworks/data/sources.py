@@ -3,8 +3,10 @@
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from convworks.data.folder import decode, read_folder
@@ -130,12 +132,13 @@ def _sample(images: Images, size: int, seed: int) -> torch.Tensor:
 
 def _read_digits(_root: Path) -> Parts:
     """scikit-learn's 1,797 digits, 8×8, from the UCI optical recognition set's test part."""
-    from sklearn.datasets import load_digits
-
-    bunch = load_digits()
-    pixels = torch.from_numpy(bunch.images * (255 / 16)).round().to(torch.uint8)
-    images = MemoryImages(pixels.unsqueeze(1), torch.from_numpy(bunch.target).long())
-    return Parts(tuple(map(str, bunch.target_names)), images)
+    package = find_spec("sklearn")  # its file is read, since importing it takes a second
+    assert package is not None
+    assert package.origin is not None
+    file = Path(package.origin).parent / "datasets" / "data" / "digits.csv.gz"
+    rows = torch.from_numpy(np.loadtxt(file, delimiter=","))
+    pixels = (rows[:, :-1] * (255 / 16)).round().to(torch.uint8).view(-1, 1, 8, 8)
+    return Parts(tuple("0123456789"), MemoryImages(pixels, rows[:, -1].long()))
 
 
 def _torchvision(name: str, classes: tuple[str, ...] = ()) -> Callable[[Path], Parts]:

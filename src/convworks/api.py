@@ -22,6 +22,7 @@ from convworks.train import loop
 from convworks.train.checkpoint import CONFIG, read_settings
 from convworks.train.config import TrainConfig
 from convworks.train.observer import Observer
+from convworks.train.processes import together
 from convworks.train.recipes import BOOK
 from convworks.train.run import Run, build_model, evaluate, load, read_config
 
@@ -90,18 +91,20 @@ def train(
         image_size = BOOK[model].image_size
     elif image_size is None and str(data) not in SOURCES:
         image_size = row.input[1]
-    loaded = load_data(data, image_size=image_size, root=data_root)
-    network = seeded(
-        config.seed,
-        lambda: create_model(
-            model,
-            num_classes=len(loaded.classes),
-            in_channels=loaded.channels,
-            image_size=loaded.image_size,
-            options=options,
-        ),
-    )
-    return fit(network, loaded, config, progress=progress)
+    with together(config.device) as processes:
+        with processes.in_turn():
+            loaded = load_data(data, image_size=image_size, root=data_root)
+        network = seeded(
+            config.seed,
+            lambda: create_model(
+                model,
+                num_classes=len(loaded.classes),
+                in_channels=loaded.channels,
+                image_size=loaded.image_size,
+                options=options,
+            ),
+        )
+        return fit(network, loaded, config, progress=progress)
 
 
 def resume(
@@ -131,9 +134,11 @@ def resume(
             raise InputError(f"{folder} was begun with the data {begun}, not {data}.")
         source["name"] = data  # a folder that has moved: its digest is compared
     config = replace(config or read_config(settings, folder), out=folder, init=None)
-    network = seeded(config.seed, lambda: build_model(settings, folder))
-    try:
-        loaded = load_data(**source, root=data_root)
-    except TypeError as error:
-        raise InputError(f"Cannot use {folder / CONFIG}: {error}") from error
-    return fit(network, loaded, config, resume=True, progress=progress)
+    with together(config.device) as processes:
+        network = seeded(config.seed, lambda: build_model(settings, folder))
+        with processes.in_turn():
+            try:
+                loaded = load_data(**source, root=data_root)
+            except TypeError as error:
+                raise InputError(f"Cannot use {folder / CONFIG}: {error}") from error
+        return fit(network, loaded, config, resume=True, progress=progress)

@@ -47,8 +47,9 @@ class Train(Command):
     def run(self, arguments: Sequence[str], /) -> None:
         """Trains and prints the final figures."""
         from convworks import api
+        from convworks.train.processes import is_first, restarted
 
-        if self.resume:
+        if self.resume or restarted(self.config.out):
             run = self._resume(arguments)
         else:
             run = api.train(
@@ -59,6 +60,8 @@ class Train(Command):
                 options=parse_options(self.options),
                 data_root=self.data_root,
             )
+        if not is_first():
+            return  # one of several processes tells
         assert run.summary is not None
         figures = run.summary
         if self.json:
@@ -82,9 +85,9 @@ class Train(Command):
         folder = self.config.out
         if folder is None:
             raise UsageError("--resume needs --out DIR, the run folder to go on with.")
-        if self.config.init is not None:
+        if self.resume and self.config.init is not None:
             raise UsageError("--init begins a new run, --resume goes on with one: give one.")
-        if self.options:
+        if self.resume and self.options:
             raise UsageError("--set makes a new network, --resume goes on with one: give one.")
         begun = read_config(read_settings(folder), folder)
         # Read again over the run's own settings: what is given, even a default, then counts.

@@ -1,7 +1,7 @@
 """From uint8 pictures to what a network sees: pure functions of a whole batch.
 
-Random choices are drawn on the CPU from the generator given, one for each picture, so that a
-batch is the same on every device.
+Random choices are drawn on the CPU from the generator given, one for each picture of the whole
+batch, so that a batch is the same on every device and for every number of processes.
 """
 
 from dataclasses import dataclass
@@ -11,17 +11,19 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
+from convworks.data.share import WHOLE, Share
+
 CROP_SHARE = 8
 """A random crop shifts a picture by up to 1/8 of its side (4 of CIFAR's 32: He et al. 2015)."""
 
 
-def random_crop(pixels: Tensor, generator: Generator) -> Tensor:
-    """N×C×H×W shifted by up to 1/8 of the side each way; what comes in is black."""
+def random_crop(pixels: Tensor, generator: Generator, share: Share = WHOLE) -> Tensor:
+    """N×C×H×W, a share of a batch, shifted by up to 1/8 of the side; what comes in is black."""
     n, _, height, width = pixels.shape
     pad = max(1, max(height, width) // CROP_SHARE)
-    offsets = torch.randint(0, 2 * pad + 1, (2, n, 1), generator=generator)
-    rows = (offsets[0] + torch.arange(height)).to(pixels.device)
-    columns = (offsets[1] + torch.arange(width)).to(pixels.device)
+    offsets = torch.randint(0, 2 * pad + 1, (2, n * share.of, 1), generator=generator)
+    rows = (share.cut(offsets[0]) + torch.arange(height)).to(pixels.device)
+    columns = (share.cut(offsets[1]) + torch.arange(width)).to(pixels.device)
     padded = F.pad(pixels, (pad, pad, pad, pad))
     picture = torch.arange(n, device=pixels.device)[:, None, None]
     cropped = padded.movedim(1, 3)[picture, rows[:, :, None], columns[:, None, :]]
@@ -29,9 +31,9 @@ def random_crop(pixels: Tensor, generator: Generator) -> Tensor:
     return cropped.movedim(3, 1).clone(memory_format=torch.contiguous_format)
 
 
-def random_flip(pixels: Tensor, generator: Generator) -> Tensor:
-    """N×C×H×W, each picture mirrored left to right with probability ½."""
-    mirrored = torch.rand(len(pixels), generator=generator) < 0.5
+def random_flip(pixels: Tensor, generator: Generator, share: Share = WHOLE) -> Tensor:
+    """N×C×H×W, a share of a batch, each picture mirrored left to right with probability ½."""
+    mirrored = share.cut(torch.rand(len(pixels) * share.of, generator=generator)) < 0.5
     return torch.where(mirrored.to(pixels.device)[:, None, None, None], pixels.flip(3), pixels)
 
 

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from convworks.data.folder import cut, decode, squeeze
 from convworks.data.kept import Pixels, keep, keepable
+from convworks.data.share import WHOLE, Share
 from convworks.data.splits import FileImages, Images, MemoryImages
 
 Batch = tuple[Tensor, Tensor]
@@ -26,13 +27,15 @@ class Loader(ABC):
     """One part of a data set in batches.
 
     Training batches are shuffled and whole: the rest of an epoch that fills no batch is left out,
-    unless there is nothing else. Other batches come in order and leave nothing out.
+    unless there is nothing else. Other batches come in order and leave nothing out. `count`,
+    `batch_size` and `len` are those of all processes, what comes is this one's share.
     """
 
-    def __init__(self, images: Images, batch_size: int, shuffle: bool) -> None:
+    def __init__(self, images: Images, batch_size: int, shuffle: bool, share: Share) -> None:
         self.count = len(images)
         self.batch_size = min(batch_size, self.count)
         self.shuffle = shuffle
+        self.share = share
 
     def __len__(self) -> int:
         if self.shuffle:
@@ -40,13 +43,14 @@ class Loader(ABC):
         return ceil(self.count / self.batch_size)
 
     def order(self, seed: int) -> list[Tensor]:
-        """The epoch's indices, a tensor a batch."""
+        """The epoch's indices, a tensor a batch, of this process's share."""
         if self.shuffle:
             generator = torch.Generator().manual_seed(seed)
             indices = torch.randperm(self.count, generator=generator)
         else:
             indices = torch.arange(self.count)
-        return list(torch.split(indices, self.batch_size)[: len(self)])
+        batches = torch.split(indices, self.batch_size)[: len(self)]
+        return [self.share.cut(batch) for batch in batches]
 
     @abstractmethod
     def epoch(self, seed: int = 0, start: int = 0) -> Iterator[Batch]:
@@ -57,16 +61,22 @@ class MemoryLoader(Loader):
     """From pictures in memory, which are moved to the device once."""
 
     def __init__(
-        self, images: MemoryImages, batch_size: int, shuffle: bool, device: torch.device
+        self,
+        images: MemoryImages,
+        batch_size: int,
+        shuffle: bool,
+        device: torch.device,
+        share: Share = WHOLE,
     ) -> None:
-        super().__init__(images, batch_size, shuffle)
+        super().__init__(images, batch_size, shuffle, share)
         self.pixels = images.pixels.to(device)
         self.labels = images.labels.to(device)
 
     def epoch(self, seed: int = 0, start: int = 0) -> Iterator[Batch]:
         """The epoch's batches, from batch `start` on."""
-        order = torch.cat(self.order(seed)).to(self.pixels.device)
-        for chosen in torch.split(order, self.batch_size)[start:]:
+        order = self.order(seed)
+        moved = torch.cat(order).to(self.pixels.device)  # at once: each copy makes a GPU wait
+        for chosen in torch.split(moved, [len(batch) for batch in order])[start:]:
             yield self.pixels[chosen], self.labels[chosen]
 
 
@@ -95,8 +105,9 @@ class FileLoader(Loader):
         workers: int,
         crop: bool,
         keeping: bool,
+        share: Share,
     ) -> None:
-        super().__init__(images, batch_size, shuffle)
+        super().__init__(images, batch_size, shuffle, share)
         self.images = images
         self.device = device
         self.image_size = image_size
@@ -165,14 +176,17 @@ def open_loader(
     shuffle: bool = False,
     crop: bool = False,
     keeping: bool = False,
+    share: Share = WHOLE,
 ) -> Loader:
-    """The loader for pictures in memory or on disk; the last three options concern those on disk.
+    """The loader for pictures in memory or on disk.
 
-    They are decoded by `workers` threads, None: one a core, 8 at most; once, with `keeping`, which
-    is for more than one epoch.
+    Those on disk are decoded by `workers` threads, None: one a core, 8 at most; random parts of
+    them with `crop`; once with `keeping`, which is for more than one epoch.
     """
     if isinstance(images, MemoryImages):
-        return MemoryLoader(images, batch_size, shuffle, device)
+        return MemoryLoader(images, batch_size, shuffle, device, share)
     if workers is None:
         workers = min(8, os.cpu_count() or 1)
-    return FileLoader(images, batch_size, shuffle, device, image_size, workers, crop, keeping)
+    return FileLoader(
+        images, batch_size, shuffle, device, image_size, workers, crop, keeping, share
+    )

@@ -39,6 +39,7 @@ from convworks.train.device import environment
 from convworks.train.job import open_job
 from convworks.train.loop import fit
 from convworks.train.observer import Observer
+from convworks.train.processes import ALONE
 from convworks.train.run import Run
 
 DIVERGED, COST = "diverged.json", "cost.json"
@@ -190,7 +191,9 @@ def _train(task: _Task, seed: int, title: str, progress: bool) -> dict[str, floa
         observers.append(ConsoleProgress(title=title))
     try:
         if (folder / DIVERGED).exists():
-            open_job(task.model(seed), task.data, config, (), resume=True)  # of these settings?
+            open_job(
+                task.model(seed), task.data, config, (), True, ALONE
+            ).restore()  # the same run?
             return None
         run = fit(task.model(seed), task.data, config, observers=observers, resume=begun)
     except DivergedError as error:

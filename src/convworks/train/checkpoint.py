@@ -10,13 +10,14 @@ curves.svg         the curves
 
 import json
 import os
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock, Timeout
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -25,7 +26,7 @@ from convworks.errors import InputError, TrainingError
 from convworks.train.observer import EpochRecord, RunSummary
 
 CONFIG, METRICS, LAST, BEST = "config.json", "metrics.jsonl", "last.pt", "best.safetensors"
-SUMMARY, CURVES = "summary.json", "curves.svg"
+SUMMARY, CURVES, LOCK = "summary.json", "curves.svg", ".lock"
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
@@ -117,6 +118,31 @@ def create_run_folder(out: Path | None, title: str) -> Path:
             f"Cannot make the run folder {place} ({error.strerror}): choose another place with"
             " --out."
         ) from error
+
+
+@contextmanager
+def claimed(folder: Path) -> Iterator[None]:
+    """While it lasts, no other process trains in that run folder, else InputError.
+
+    A process that dies, in whatever way, lets go of it.
+    """
+    lock = FileLock(folder / LOCK, blocking=False)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise InputError(
+            f"Another process is training in {folder}: wait for it, stop it, or choose another"
+            " --out."
+        ) from error
+    except OSError as error:
+        raise TrainingError(
+            f"Cannot write in {folder} ({error.strerror}): make it writable, or choose another"
+            " --out."
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def save_last(folder: Path, state: Mapping[str, object]) -> None:

@@ -3,6 +3,7 @@
 The text under a field is its help. This module imports no PyTorch, so that help comes at once.
 """
 
+import re
 from dataclasses import asdict, dataclass, fields
 from math import isfinite
 from pathlib import Path
@@ -68,6 +69,11 @@ class TrainConfig:
     """Whether to run the network through torch.compile; auto: off."""
     workers: Annotated[int | None, _shown("INT", "one a core, 8 at most")] = None
     """Threads that decode pictures from files."""
+    sync_norms: Switch = "on"
+    """Under torchrun, whether batch norm takes the statistics of all processes' pictures, so that
+    their number changes nothing; off: each those of its own."""
+    save_every: Annotated[str | None, _shown("N|Nmin", "an epoch")] = None
+    """Save inside epochs too: after so many steps (500) or minutes (10min)."""
     init: Annotated[Path | None, _shown("CHECKPOINT", "fresh weights")] = None
     """Weights to begin with: a run folder or a .safetensors file of the same network."""
     out: Annotated[Path | None, _shown("DIR", "runs/MODEL-DATA")] = None
@@ -99,6 +105,11 @@ class TrainConfig:
             value = getattr(self, name)
             if value is not None and not 0 <= value < 1:
                 raise UsageError(f"{_flag(name)} must lie in 0…1, 1 excluded, not {value}.")
+        if self.save_every is not None and not re.fullmatch(r"[1-9]\d*(min)?", self.save_every):
+            raise UsageError(
+                f"--save-every takes steps such as 500 or minutes such as 10min, not"
+                f" {self.save_every!r}."
+            )
         if not 0 <= self.seed < 2**63:
             raise UsageError(f"--seed must lie in 0…2⁶³ − 1, not {self.seed}.")
 
@@ -125,6 +136,7 @@ CHOICES: dict[str, tuple[str, ...]] = RECIPES_CHOICES | {
     "device": get_args(Device),
     "precision": get_args(Precision),
     "compile": get_args(Compile),
+    "sync_norms": get_args(Switch),
 }
 """A type checker sees a wrong value; whoever uses none is told here."""
 

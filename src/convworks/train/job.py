@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from convworks.data.augment import Preparation
 from convworks.data.loader import Loader, open_loader
@@ -25,13 +26,15 @@ from convworks.train.device import (
     precision_name,
 )
 from convworks.train.observer import EpochRecord, History, Observer, Plan, RunSummary
+from convworks.train.processes import Processes
 from convworks.train.recipes import Recipe, resolve
 from convworks.train.run import Metrics
 from convworks.train.small_maps import Network, with_small_maps
+from convworks.train.synced_norms import with_synced_norms
 
 MOMENTUM = 0.9
 
-MAY_DIFFER = frozenset(("out", "device", "workers", "compile", "init"))
+MAY_DIFFER = frozenset(("out", "device", "workers", "compile", "init", "save_every"))
 """Settings that a resumed run may have otherwise than when it was begun."""
 
 
@@ -60,7 +63,7 @@ class Job:
     data: Data
     model: nn.Module
     network: Network
-    """`model`, or what torch.compile made of it, or `with_small_maps`."""
+    """`model`, or what `_network` put around it."""
     macs: int
     device: torch.device
     precision: torch.dtype
@@ -73,6 +76,7 @@ class Job:
     scaler: torch.amp.GradScaler
     state: State
     observers: Sequence[Observer]
+    processes: Processes
 
     @property
     def title(self) -> str:
@@ -143,8 +147,17 @@ class Job:
             "preparation": asdict(self.prepare),
         }
 
+    def begin(self, resume: bool) -> None:
+        """Reads where the run stands, or writes the config of a new one."""
+        if resume:
+            self.restore()
+        elif self.processes.first:
+            checkpoint.write_json(self.path / checkpoint.CONFIG, self.settings())
+
     def save(self) -> None:
         """Writes last.pt."""
+        if not self.processes.first:
+            return
         state = {**vars(self.state), "history": [asdict(r) for r in self.state.history]}
         checkpoint.save_last(
             self.path,
@@ -188,7 +201,7 @@ class Job:
     def publish(self) -> None:
         """Writes what follows from the last saved epoch, also when a crash left it unwritten."""
         history = self.state.history
-        if not history:
+        if not (history and self.processes.first):
             return
         if self.state.batch == 0 and best_epoch(history) is history[-1]:
             checkpoint.save_best(self.path, self.model, self.metadata(history[-1]))
@@ -216,8 +229,9 @@ def open_job(
     config: TrainConfig,
     observers: Sequence[Observer],
     resume: bool,
+    processes: Processes,
 ) -> Job:
-    """Decides all that the config leaves open and makes, or with `resume` reads, the run folder.
+    """Decides all that the config leaves open and makes the run folder, if it is not there.
 
     Raises InputError for what cannot be trained; nothing is written then.
     """
@@ -237,38 +251,71 @@ def open_job(
         checkpoint.apply_weights(model, checkpoint.load_weights(config.init)[0], config.init)
     layout = torch.channels_last if spec else torch.contiguous_format
     model.to(device, memory_format=layout)  # type: ignore[call-overload]
-    path = _open_folder(config, f"{_title(model)}-{data.title}", resume)
+    _check_shares(min(recipe.batch_size, len(data.train)), processes)
+    path = _open_folder(config, f"{_title(model)}-{data.title}", resume, processes)
     crop = "crop" in recipe.augment
-    job = Job(
+    return Job(
         path=path,
         config=replace(config, out=path, precision=precision_name(precision), **asdict(recipe)),
         recipe=recipe,
         data=data,
         model=model,
-        network=(
-            torch.compile(model)
-            if config.compile == "on"
-            else with_small_maps(model, summary, device)
-        ),
+        network=_network(model, summary, config, device, processes),
         macs=summary.totals.macs,
         device=device,
         precision=precision,
         prepare=_preparation(data, recipe),
         layout=layout,
         train=part_loader(
-            data.train, data, config, recipe, device, shuffle=True, crop=crop, keeping=True
+            data.train,
+            data,
+            config,
+            recipe,
+            device,
+            processes,
+            shuffle=True,
+            crop=crop,
+            keeping=True,
         ),
-        val=part_loader(data.val, data, config, recipe, device, keeping=True),
+        val=part_loader(data.val, data, config, recipe, device, processes, keeping=True),
         optimizer=make_optimizer(model, recipe),
         scaler=torch.amp.GradScaler(device.type, enabled=precision == torch.float16),
         state=State(torch.zeros(2, device=device)),
-        observers=observers,
+        observers=observers if processes.first else (),
+        processes=processes,
     )
-    if resume:
-        job.restore()
+
+
+def _check_shares(batch_size: int, processes: Processes) -> None:
+    """InputError unless every process gets as many of a batch's pictures."""
+    count = processes.share.of
+    if rest := batch_size % count:
+        smaller = batch_size - rest
+        ways = [str(n) for n in (smaller, smaller + count) if n]
+        raise InputError(
+            f"A batch of {batch_size} pictures cannot be shared equally by {count} processes:"
+            f" choose --batch-size {' or '.join(ways)}."
+        )
+
+
+def _network(
+    model: nn.Module,
+    summary: Summary,
+    config: TrainConfig,
+    device: torch.device,
+    processes: Processes,
+) -> Network:
+    """What is run in training: the model, with what this machine and other processes need."""
+    network: Network = model
+    if not processes.alone:
+        network = DistributedDataParallel(model, gradient_as_bucket_view=True)
+    if config.compile == "on":
+        network = torch.compile(network)
     else:
-        checkpoint.write_json(path / checkpoint.CONFIG, job.settings())
-    return job
+        network = with_small_maps(model, summary, device, network)
+    if not processes.alone and config.sync_norms == "on":
+        network = with_synced_norms(network)
+    return network
 
 
 def part_loader(
@@ -277,6 +324,7 @@ def part_loader(
     config: TrainConfig,
     recipe: Recipe,
     device: torch.device,
+    processes: Processes,
     *,
     shuffle: bool = False,
     crop: bool = False,
@@ -292,6 +340,7 @@ def part_loader(
         shuffle=shuffle,
         crop=crop,
         keeping=keeping,
+        share=processes.share,
     )
 
 
@@ -301,10 +350,13 @@ def _preparation(data: Data, recipe: Recipe) -> Preparation:
     return Preparation(data.image_size, (0.0,) * data.channels, (1.0,) * data.channels)
 
 
-def _open_folder(config: TrainConfig, title: str, resume: bool) -> Path:
+def _open_folder(config: TrainConfig, title: str, resume: bool, processes: Processes) -> Path:
     """A new run folder, or the one to resume."""
     if not resume:
-        return checkpoint.create_run_folder(config.out, title)
+        made = checkpoint.create_run_folder(config.out, title) if processes.first else None
+        path = processes.told(made)
+        assert path is not None
+        return path
     if config.out is None:
         raise UsageError("--resume needs --out DIR, the run folder to go on with.")
     return config.out

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from convworks.data.augment import random_crop, random_flip
-from convworks.data.loader import Batch
+from convworks.data.loader import Batch, Loader
 from convworks.data.splits import Data, MemoryImages
 from convworks.errors import DivergedError
 from convworks.train import checkpoint
@@ -27,6 +27,7 @@ from convworks.train.config import TrainConfig
 from convworks.train.device import arithmetic, memory_kept
 from convworks.train.job import Job, State, best_epoch, open_job, part_loader
 from convworks.train.observer import EpochRecord, Observer, Progress
+from convworks.train.processes import together
 from convworks.train.run import Metrics, Run, load, measure
 from convworks.train.step import train_step
 
@@ -49,13 +50,19 @@ def fit(
     with ExitStack() as stack:
         stack.enter_context(torch.random.fork_rng(range(torch.cuda.device_count())))
         stack.enter_context(arithmetic())
-        job = open_job(model, data, config or TrainConfig(), observers, resume)
+        config = config or TrainConfig()
+        processes = stack.enter_context(together(config.device))
+        job = open_job(model, data, config, observers, resume, processes)
+        if processes.first:
+            stack.enter_context(checkpoint.claimed(job.path))
+        job.begin(resume)
         stack.enter_context(memory_kept(job.device))
-        for observer in observers:
+        for observer in job.observers:
             stack.enter_context(observer)
-        if checkpoint.read_summary(job.path) is None:
+        if processes.told(checkpoint.read_summary(job.path)) is None:
             _run(job, stack.enter_context(_stop_signals()))
-    return load(job.path, model=model)
+        processes.wait()
+        return load(job.path, model=model)
 
 
 def _run(job: Job, stop: "Stop") -> None:
@@ -67,7 +74,7 @@ def _run(job: Job, stop: "Stop") -> None:
         while job.state.epoch < job.recipe.epochs:
             _train_epoch(job, stop)
             with stop.at_once():
-                val = measure(job.model, job.val, job.prepare, job.device, job.precision)
+                val = _measure(job, job.val)
             _close_epoch(job, val)
         with stop.at_once():
             test = _test(job)
@@ -78,22 +85,26 @@ def _run(job: Job, stop: "Stop") -> None:
         ) from None
     for observer in job.observers:
         observer.end()
-    summary = job.summarize(best_epoch(job.state.history), test)
-    checkpoint.write_json(job.path / checkpoint.SUMMARY, asdict(summary))
+    if job.processes.first:
+        summary = job.summarize(best_epoch(job.state.history), test)
+        checkpoint.write_json(job.path / checkpoint.SUMMARY, asdict(summary))
 
 
 def _train_epoch(job: Job, stop: "Stop") -> None:
     """The rest of the current epoch, step by step. Raises Stopped between two steps."""
     seed, state = job.config.seed, job.state
     losses: list[Tensor] = []
-    reported = perf_counter()
+    reported = saved = perf_counter()
     started = reported - state.seconds
     job.model.train()
     for pixels, labels in _batches(job, stop):
         generator = _seed(job.device, mix(seed, state.epoch, state.batch))
+        pixels = _augment(job, pixels, generator)
+        if not job.processes.first:  # whose dropout is not to be the others'
+            _seed(job.device, mix(seed, state.epoch, state.batch, job.processes.share.rank))
         for group in job.optimizer.param_groups:
             group["lr"] = _lr(job)
-        images = job.prepare(_augment(job, pixels, generator))
+        images = job.prepare(pixels)
         logits, loss = train_step(
             job.network,
             job.optimizer,
@@ -106,7 +117,7 @@ def _train_epoch(job: Job, stop: "Stop") -> None:
         )
         losses.append(loss)
         right = (logits.argmax(1) == labels).sum()
-        state.tally += torch.stack([loss * len(labels), right])
+        state.tally += job.processes.sum(torch.stack([loss * len(labels), right]))
         state.batch += 1
         state.seconds = perf_counter() - started
         done = stop.requested or state.batch == len(job.train)
@@ -115,7 +126,11 @@ def _train_epoch(job: Job, stop: "Stop") -> None:
             losses.clear()
             reported = perf_counter()
             _report(job)
-    if stop.requested:
+        if not done and _save_is_due(job, saved):
+            _check_weights(job)
+            job.save()
+            saved = perf_counter()
+    if job.processes.any(stop.requested):
         _check_weights(job)
         raise Stopped
 
@@ -125,15 +140,20 @@ def _batches(job: Job, stop: "Stop") -> Iterator[Batch]:
     state = job.state
     if state.batch == len(job.train):
         return  # stopped during validation
-    try:
-        for batch in job.train.epoch(mix(job.config.seed, state.epoch), start=state.batch):
-            if stop.requested:
-                return
-            yield batch
-    except RuntimeError:
-        if not stop.requested:
-            raise
-        # SIGTERM to all processes has ended those that decode.
+    for batch in job.train.epoch(mix(job.config.seed, state.epoch), start=state.batch):
+        if job.processes.any(stop.requested):
+            return
+        yield batch
+
+
+def _save_is_due(job: Job, saved: float) -> bool:
+    """Whether `save_every` asks for a save inside the epoch; `saved`: when the last one was."""
+    every = job.config.save_every
+    if every is None:
+        return False
+    if every.endswith("min"):
+        return perf_counter() - saved > 60 * int(every.removesuffix("min"))
+    return (job.state.epoch * len(job.train) + job.state.batch) % int(every) == 0
 
 
 def _close_epoch(job: Job, val: Metrics) -> None:
@@ -163,14 +183,19 @@ def _close_epoch(job: Job, val: Metrics) -> None:
 
 def _test(job: Job) -> Metrics:
     """How the best weights do on the test part."""
+    job.processes.wait()  # for the first to have written the best
     last = copy.deepcopy(job.model.state_dict())
     weights, _ = checkpoint.load_weights(job.path)
     checkpoint.apply_weights(job.model, weights, job.path)
-    loader = part_loader(job.data.test, job.data, job.config, job.recipe, job.device)
+    loader = part_loader(job.data.test, job.data, job.config, job.recipe, job.device, job.processes)
     try:
-        return measure(job.model, loader, job.prepare, job.device, job.precision)
+        return _measure(job, loader)
     finally:
         job.model.load_state_dict(last)  # what last.pt must hold if this is stopped
+
+
+def _measure(job: Job, loader: Loader) -> Metrics:
+    return measure(job.model, loader, job.prepare, job.device, job.precision, job.processes)
 
 
 def _lr(job: Job) -> float:
@@ -188,9 +213,9 @@ def _lr(job: Job) -> float:
 def _augment(job: Job, pixels: Tensor, generator: torch.Generator) -> Tensor:
     """The recipe's random changes; pictures from files were cropped when they were decoded."""
     if "flip" in job.recipe.augment:
-        pixels = random_flip(pixels, generator)
+        pixels = random_flip(pixels, generator, job.processes.share)
     if "crop" in job.recipe.augment and isinstance(job.data.train, MemoryImages):
-        pixels = random_crop(pixels, generator)
+        pixels = random_crop(pixels, generator, job.processes.share)
     return pixels
 
 

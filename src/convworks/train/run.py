@@ -21,6 +21,7 @@ from convworks.train import checkpoint
 from convworks.train.config import TrainConfig
 from convworks.train.device import choose_device, memory_kept
 from convworks.train.observer import EpochRecord, RunSummary
+from convworks.train.processes import ALONE, Processes
 
 
 @dataclass(frozen=True)
@@ -172,17 +173,23 @@ def measure(
     prepare: Preparation,
     device: torch.device,
     precision: torch.dtype,
+    processes: Processes = ALONE,
 ) -> Metrics:
-    """Loss and accuracy over all of a loader's pictures, the model in evaluation mode."""
+    """Loss and accuracy over all of a loader's pictures, the model in evaluation mode.
+
+    Of several processes each computes its share.
+    """
     started, training = perf_counter(), model.training
     model.eval()
     tally = torch.zeros(2, device=device)
     for pixels, labels in loader.epoch():
+        if len(labels) == 0:
+            continue  # fewer pictures than processes
         with torch.autocast(device.type, precision, enabled=precision != torch.float32):
             logits = model(prepare(pixels))
         loss = F.cross_entropy(logits.float(), labels, reduction="sum")
         tally += torch.stack([loss, (logits.argmax(1) == labels).sum()])
     model.train(training)
-    loss_sum, correct = tally.tolist()
+    loss_sum, correct = processes.sum(tally).tolist()
     count = loader.count
     return Metrics(loss_sum / count, correct / count, count, perf_counter() - started)

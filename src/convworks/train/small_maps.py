@@ -27,8 +27,14 @@ Pair = tuple[int, int]
 Network = Callable[[Tensor], Any]
 
 
-def with_small_maps(model: nn.Module, summary: Summary, device: torch.device) -> Network:
-    """A function that runs the model inside `SmallMaps` if a layer gains by it, else the model."""
+def with_small_maps(
+    model: nn.Module, summary: Summary, device: torch.device, network: Network | None = None
+) -> Network:
+    """A function that runs the model inside `SmallMaps` if a layer gains by it, else the model.
+
+    `network` runs in the model's place, when something stands around it.
+    """
+    network = network or model
     gains = False
     for row in summary.rows:
         layer = model.get_submodule(row.name)
@@ -36,13 +42,13 @@ def with_small_maps(model: nn.Module, summary: Summary, device: torch.device) ->
             _, height, width = row.output
             gains |= _gains(layer.weight, layer.groups, height * width)
     if device.type != "cpu" or not gains:
-        return model
+        return network
 
-    def network(images: Tensor) -> Any:
+    def mapped(images: Tensor) -> Any:
         with SmallMaps():
-            return model(images)
+            return network(images)
 
-    return network
+    return mapped
 
 
 def _gains(weight: Tensor, groups: int, pixels: int) -> bool:

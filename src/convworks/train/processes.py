@@ -1,0 +1,142 @@
+"""Several processes that train one network, as `torchrun` starts them.
+
+Each computes its share of every batch; gradients, figures and the wish to stop are exchanged, so
+that all take the same steps. The first one alone writes and shows.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from convworks.data.share import WHOLE, Share
+from convworks.errors import InputError, TrainingError, UsageError
+from convworks.train.checkpoint import CONFIG
+from convworks.train.device import choose_device
+
+T = TypeVar("T")
+
+PATIENCE = timedelta(minutes=30)
+"""So long a process waits for the others: the first may have a data set to download."""
+
+
+@dataclass(frozen=True)
+class Processes:
+    """The processes that train together; alone, every method costs nothing."""
+
+    share: Share = WHOLE
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the one that writes."""
+        return self.share.rank == 0
+
+    @property
+    def alone(self) -> bool:
+        """Whether there are no others."""
+        return self.share.of == 1
+
+    def sum(self, numbers: Tensor) -> Tensor:
+        """The sum over all processes, in place."""
+        if not self.alone:
+            dist.all_reduce(numbers)
+        return numbers
+
+    def any(self, mine: bool) -> bool:
+        """Whether it is so for any of them."""
+        return mine if self.alone else bool(self.sum(torch.tensor(int(mine))))
+
+    def told(self, mine: T) -> T:
+        """What the first one has."""
+        if self.alone:
+            return mine
+        values = [mine]
+        dist.broadcast_object_list(values)
+        return values[0]
+
+    def wait(self) -> None:
+        """Until all are here."""
+        self.any(False)
+
+    @contextmanager
+    def in_turn(self) -> Iterator[None]:
+        """One process of each machine goes first, the others then find what it has made."""
+        leads = os.environ.get("LOCAL_RANK", "0") == "0"
+        if not leads:
+            self.wait()
+        yield
+        if leads:
+            self.wait()
+
+
+ALONE = Processes()
+
+
+@contextmanager
+def together(device: str) -> Iterator[Processes]:
+    """The processes that `torchrun` started, connected; inside another `together` the same ones.
+
+    `device` is the config's. Raises InputError when a machine has fewer GPUs than processes, and
+    TrainingError when another process has ended.
+    """
+    count = int(os.environ.get("WORLD_SIZE", "1"))
+    if count == 1:
+        yield ALONE
+        return
+    processes = Processes(Share(int(os.environ["RANK"]), count))
+    if dist.is_initialized():
+        yield processes
+        return
+    _connect(device)
+    try:
+        yield processes
+    except RuntimeError as error:
+        lost = "gloo" in str(error) or "Connection" in str(error)
+        if isinstance(error, dist.DistError) or lost:
+            raise TrainingError(
+                f"Process {processes.share.rank} of {count} stops, since another one has ended:"
+                " its message says why. What was saved stays."
+            ) from error
+        raise
+    finally:
+        dist.destroy_process_group()
+
+
+def _connect(device: str) -> None:
+    place = choose_device(device)
+    if place.type == "mps":
+        raise InputError("Several processes train on CPUs or on CUDA: add --device cpu.")
+    if place.type == "cuda":
+        local, there = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
+        if local >= there:
+            raise InputError(
+                f"This machine has {there} GPUs and is asked for process {local + 1}: start"
+                " torchrun with as many processes as GPUs, or add --device cpu."
+            )
+        torch.cuda.set_device(local)
+    backend = "cpu:gloo,cuda:nccl" if place.type == "cuda" else "gloo"
+    dist.init_process_group(backend, timeout=PATIENCE)
+
+
+def is_first() -> bool:
+    """Whether this process is alone or the first of several; needs no connection."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def restarted(out: Path | None) -> bool:
+    """Whether torchrun has started the processes anew, and the run in `out` is to go on.
+
+    Raises UsageError when it has and no run folder was named, so that none can be found.
+    """
+    if int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) == 0:
+        return False
+    if out is None:
+        raise UsageError("torchrun --max-restarts needs --out DIR, the run folder to go on with.")
+    return (out / CONFIG).exists()

@@ -1,0 +1,265 @@
+"""Several processes train one network: the shares, the statistics, and the result as users get it.
+
+Every process is a real one, started by torchrun.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.torch import load_file
+
+from conftest import write_digits
+from convworks.data.loader import open_loader
+from convworks.data.share import Share
+from convworks.data.splits import MemoryImages
+
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+TRAIN = ["-m", "convworks", "train"]
+
+EXACT = ["--optimizer", "sgd", "--lr", "0.05", "--precision", "fp32", "--batch-size", "60"]
+"""Plain SGD does not magnify the rounding of sums, as dividing by their size does."""
+
+
+def started(
+    processes: int, *arguments: str, restarts: int = 0, environment: dict[str, str] | None = None
+) -> "subprocess.Popen[str]":
+    """torchrun, in a group of its own."""
+    return subprocess.Popen(
+        [*TORCHRUN, f"--nproc-per-node={processes}", f"--max-restarts={restarts}", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"} | (environment or {}),
+        start_new_session=True,
+    )
+
+
+def torchrun(processes: int, *arguments: str) -> tuple[int, str, str]:
+    """Exit code, standard output and standard error, once it is over."""
+    process = started(processes, *arguments)
+    out, err = process.communicate(timeout=240)
+    return process.returncode, out, err
+
+
+def alone(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """One process, as usual."""
+    return subprocess.run(
+        [sys.executable, *TRAIN, *arguments], capture_output=True, text=True, timeout=240
+    )
+
+
+def records(run: str) -> list[dict[str, float]]:
+    lines = (Path(run) / "metrics.jsonl").read_text().splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def assert_same_run(one: str, other: str) -> None:
+    """Weights, losses and accuracies within the rounding of some hundred steps."""
+    ours, theirs = (load_file(Path(run) / "best.safetensors") for run in (one, other))
+    assert ours.keys() == theirs.keys()
+    for name in ours:
+        torch.testing.assert_close(ours[name], theirs[name], atol=5e-4, rtol=2e-3, msg=name)
+    for a, b in zip(records(one), records(other), strict=True):
+        assert a["train_loss"] == pytest.approx(b["train_loss"], rel=1e-4)
+        assert a["val_loss"] == pytest.approx(b["val_loss"], rel=1e-3)
+        assert a["train_accuracy"] == pytest.approx(b["train_accuracy"], abs=0.002)
+
+
+@given(st.integers(0, 50), st.integers(1, 9))
+def test_shares_are_the_batch(count: int, processes: int) -> None:
+    batch = torch.arange(count)
+    shares = [Share(rank, processes).cut(batch) for rank in range(processes)]
+    assert torch.equal(torch.cat(shares), batch)
+    sizes = {len(share) for share in shares}
+    assert max(sizes) - min(sizes) <= 1
+
+
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_loaders_of_all_processes_give_every_picture_once(shuffle: bool) -> None:
+    images = MemoryImages(torch.zeros(50, 1, 2, 2, dtype=torch.uint8), torch.arange(50))
+    cpu = torch.device("cpu")
+    seen = []
+    for rank in range(3):
+        loader = open_loader(
+            images,
+            batch_size=12,
+            image_size=2,
+            device=cpu,
+            shuffle=shuffle,
+            share=Share(rank, 3),
+        )
+        batches = [labels for _, labels in loader.epoch(seed=5)]
+        assert len(batches) == len(loader) == (4 if shuffle else 5)
+        seen += batches
+    labels = torch.cat(seen)
+    assert len(labels.unique()) == len(labels) == (48 if shuffle else 50)
+
+
+NORMS = """
+import torch, torch.distributed as dist
+from torch import nn
+from convworks.train.synced_norms import with_synced_norms
+
+dist.init_process_group("gloo")
+rank = dist.get_rank()
+mine = [slice(0, 3), slice(3, 8)][rank]  # statistics do not depend on who has how many
+for kind, shape in ((nn.BatchNorm2d, (8, 3, 5, 4)), (nn.BatchNorm1d, (8, 3))):
+    for options in ({}, {"affine": False}, {"momentum": None}, {"track_running_stats": False}):
+        for dtype, most in ((torch.float32, 1e-5), (torch.bfloat16, 0.06)):
+            torch.manual_seed(0)
+            images = (torch.randn(shape) * 3 + 40).to(dtype)
+            gradient = torch.randn(shape).to(dtype)
+            whole, shared = kind(3, **options), kind(3, **options)
+            for norm in (whole, shared):
+                for p in norm.parameters():
+                    p.data.copy_(torch.tensor([1.0, 2.0, -0.5]))
+            x = images.clone().requires_grad_()
+            y = whole(x)
+            y.backward(gradient)
+            part = images[mine].clone().requires_grad_()
+            out = with_synced_norms(shared)(part)
+            out.backward(gradient[mine])
+            for p in shared.parameters():
+                dist.all_reduce(p.grad)
+            close = dict(atol=most, rtol=most, check_dtype=True)
+            torch.testing.assert_close(out, y[mine].detach(), **close)
+            torch.testing.assert_close(part.grad, x.grad[mine], **close)
+            for p, q in zip(shared.parameters(), whole.parameters()):
+                torch.testing.assert_close(p.grad, q.grad, atol=10 * most, rtol=10 * most)
+            for p, q in zip(shared.buffers(), whole.buffers()):
+                torch.testing.assert_close(p, q, atol=1e-4, rtol=1e-5)
+            shared.eval(), whole.eval()
+            if options != {"track_running_stats": False}:
+                torch.testing.assert_close(with_synced_norms(shared)(images), whole(images))
+print("compared", flush=True)
+dist.destroy_process_group()
+"""
+
+
+def test_synced_norms_have_the_statistics_of_the_whole_batch() -> None:
+    Path("norms.py").write_text(NORMS)
+    code, out, err = torchrun(2, "norms.py")
+    assert code == 0, err
+    assert out.count("compared") == 2
+
+
+@pytest.mark.parametrize(
+    ("model", "extent"),
+    [
+        ("lenet_bn", ["--epochs", "3"]),
+        # One step: rounding grows so fast in 20 layers of batch norm that after 21 steps one
+        # process with two threads differs as much from one with one thread (0.2 in a variance).
+        ("resnet20", ["--epochs", "1", "--batch-size", "1200"]),
+    ],
+)
+def test_two_processes_train_as_one(model: str, extent: list[str]) -> None:
+    arguments = [model, *EXACT, *extent, "--augment", "flip-crop", "--image-size", "16"]
+    one = alone(*arguments, "--out", "one")
+    assert one.returncode == 0, one.stderr
+    code, out, err = torchrun(2, *TRAIN, *arguments, "--out", "two")
+    assert code == 0, err
+    assert_same_run("one", "two")
+    assert out.count("test accuracy") == 1  # the first process alone tells
+    assert err.count("images/s") == len(records("two"))
+    assert sorted(p.name for p in Path("two").iterdir()) == sorted(
+        p.name for p in Path("one").iterdir()
+    )
+
+
+def test_an_image_folder_is_shared() -> None:
+    write_digits(Path("pictures"), classes=(0, 1, 7), count=40)
+    arguments = ["--data", "pictures", "--image-size", "16", "--batch-size", "20", "--epochs", "2"]
+    rest = ["--optimizer", "sgd", "--lr", "0.05", "--precision", "fp32"]
+    one = alone("lenet_bn", *arguments, *rest, "--out", "one")
+    assert one.returncode == 0, one.stderr
+    code, _, err = torchrun(2, *TRAIN, "lenet_bn", *arguments, *rest, "--out", "two")
+    assert code == 0, err
+    assert_same_run("one", "two")
+
+
+def test_a_run_goes_on_with_another_number_of_processes() -> None:
+    arguments = ["lenet_bn", *EXACT, "--epochs", "60", "--image-size", "16"]
+    whole = alone(*arguments, "--out", "whole")
+    assert whole.returncode == 0, whole.stderr
+    process = started(2, *TRAIN, *arguments, "--out", "moved")
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith("epoch  3/"):
+            os.killpg(process.pid, signal.SIGINT)  # as a terminal's Ctrl-C
+            break
+    _, rest = process.communicate(timeout=120)
+    assert process.returncode != 0
+    assert "go on with: convworks train --resume --out moved" in rest
+    assert 3 <= len(records("moved")) < 60
+    code, _, err = torchrun(3, *TRAIN, "--resume", "--out", "moved")
+    assert code == 0, err
+    assert "resumed after epoch" in err
+    assert_same_run("whole", "moved")
+
+
+def _children(process: "subprocess.Popen[str]") -> list[int]:
+    found = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    return [int(pid) for pid in found]
+
+
+@pytest.mark.parametrize("victim", [0, 1])
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_killed_process_ends_the_job_and_torchrun_goes_on_with_it(victim: int) -> None:
+    arguments = ["lenet_bn", *EXACT, "--epochs", "40", "--image-size", "16"]
+    whole = alone(*arguments, "--out", "whole")
+    assert whole.returncode == 0, whole.stderr
+    process = started(2, *TRAIN, *arguments, "--out", "killed", restarts=1)
+    assert process.stderr is not None
+    seen = []
+    for line in process.stderr:
+        seen.append(line)
+        if line.startswith("epoch  3/"):
+            os.kill(_children(process)[victim], signal.SIGKILL)
+            break
+    _, rest = process.communicate(timeout=200)
+    assert process.returncode == 0, rest
+    assert "resumed after epoch" in rest
+    assert_same_run("whole", "killed")
+
+
+def test_without_restarts_a_killed_process_ends_the_job() -> None:
+    process = started(
+        2, *TRAIN, "lenet_bn", *EXACT, "--epochs", "500", "--image-size", "16", "--out", "killed"
+    )
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith("epoch   3/"):
+            os.kill(_children(process)[1], signal.SIGKILL)
+            break
+    begun = time.monotonic()
+    _, rest = process.communicate(timeout=120)
+    assert time.monotonic() - begun < 60
+    assert process.returncode == 1
+    assert "convworks/" not in rest  # no traceback of ours
+    assert len(records("killed")) >= 3
+    assert not Path("killed/summary.json").exists()
+
+
+def test_a_batch_that_cannot_be_shared() -> None:
+    code, _, err = torchrun(2, *TRAIN, "--batch-size", "31", "--out", "never")
+    assert code == 1
+    assert "cannot be shared equally by 2 processes: choose --batch-size 30 or 32" in err
+    assert not Path("never").exists()
+
+
+def test_restarts_need_a_named_folder() -> None:
+    environment = os.environ | {"TORCHELASTIC_RESTART_COUNT": "1"}
+    done = subprocess.run(
+        [sys.executable, *TRAIN], capture_output=True, text=True, env=environment, timeout=60
+    )
+    assert done.returncode == 2
+    assert "needs --out DIR" in done.stderr

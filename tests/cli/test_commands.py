@@ -12,6 +12,8 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from conftest import write_digits
 
@@ -159,6 +161,59 @@ def test_a_killed_run_resumes() -> None:
     assert metrics(Path("killed")) == metrics(Path("whole"))
 
 
+def test_a_run_killed_inside_an_epoch_goes_on_inside_it() -> None:
+    arguments = ["--epochs", "2", "--image-size", "16", "--batch-size", "1", "--save-every", "40"]
+    whole = convworks("train", *arguments, "--out", "whole")
+    assert whole.returncode == 0, whole.stderr
+    process = subprocess.Popen([*COMMAND, "train", *arguments, "--out", "killed"])
+    while not Path("killed/last.pt").exists():
+        time.sleep(0.01)
+    process.kill()
+    process.wait(timeout=60)
+    assert not Path("killed/metrics.jsonl").exists()  # the first epoch was not over
+    resumed = convworks("train", "--resume", "--out", "killed", "--save-every", "7min")
+    assert resumed.returncode == 0, resumed.stderr
+    assert re.search(r"resumed after step \d*[04]0 of epoch 1", resumed.stderr), resumed.stderr
+    assert metrics(Path("killed")) == metrics(Path("whole"))
+    for name in ("best.safetensors", "last.pt"):
+        assert weights(Path("killed") / name) == weights(Path("whole") / name)
+
+
+def weights(path: Path) -> list[tuple[str, bytes]]:
+    """Names and bytes of the network's tensors in a file of a run."""
+    if path.suffix == ".pt":
+        tensors = torch.load(path, weights_only=True)["model"]
+    else:
+        tensors = load_file(path)
+    return sorted((name, tensor.numpy().tobytes()) for name, tensor in tensors.items())
+
+
+def test_a_run_folder_is_one_process_s_at_a_time() -> None:
+    process = subprocess.Popen(
+        [*COMMAND, "train", *FAST, "--epochs", "2000", "--out", "taken"],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith("epoch    2/"):
+            break
+    try:
+        second = convworks("train", "--resume", "--out", "taken")
+        assert second.returncode == 1
+        assert "Another process is training in taken: wait for it" in second.stderr
+    finally:
+        process.kill()  # which lets go of it
+        process.communicate(timeout=60)
+    third = subprocess.Popen(
+        [*COMMAND, "train", "--resume", "--out", "taken"], stderr=subprocess.PIPE, text=True
+    )
+    assert third.stderr is not None
+    assert any("resumed after epoch" in line for line in third.stderr)
+    third.kill()
+    third.communicate(timeout=60)
+
+
 BAD: dict[str, tuple[list[str], int, str]] = {
     "unknown network": (["train", "resnet-18"], 1, "did you mean 'resnet18'"),
     "empty data": (["train", "--data", ""], 1, "no data set or folder ''"),
@@ -184,6 +239,7 @@ BAD: dict[str, tuple[list[str], int, str]] = {
         "--data-root",
     ),
     "epochs out of range": (["train", "--epochs", "0"], 2, "--epochs must be at least 1, not 0"),
+    "save every bit": (["train", "--save-every", "0"], 2, "such as 500 or minutes such as 10min"),
     "no number": (["train", "--lr", "fast"], 2, "--lr"),
     "unknown option": (["train", "--batchsize", "4"], 2, "--batch-size"),
     "unknown command": (["trian"], 2, "trian"),

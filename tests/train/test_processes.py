@@ -187,7 +187,7 @@ def test_an_image_folder_is_shared() -> None:
 
 
 def test_a_run_goes_on_with_another_number_of_processes() -> None:
-    arguments = ["lenet_bn", *EXACT, "--epochs", "60", "--image-size", "16"]
+    arguments = [*EXACT, "--epochs", "30", "--image-size", "16"]
     whole = alone(*arguments, "--out", "whole")
     assert whole.returncode == 0, whole.stderr
     process = started(2, *TRAIN, *arguments, "--out", "moved")
@@ -199,7 +199,7 @@ def test_a_run_goes_on_with_another_number_of_processes() -> None:
     _, rest = process.communicate(timeout=120)
     assert process.returncode != 0
     assert "go on with: convworks train --resume --out moved" in rest
-    assert 3 <= len(records("moved")) < 60
+    assert 3 <= len(records("moved")) < 30
     code, _, err = torchrun(3, *TRAIN, "--resume", "--out", "moved")
     assert code == 0, err
     assert "resumed after epoch" in err
@@ -214,7 +214,7 @@ def _children(process: "subprocess.Popen[str]") -> list[int]:
 @pytest.mark.parametrize("victim", [0, 1])
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_a_killed_process_ends_the_job_and_torchrun_goes_on_with_it(victim: int) -> None:
-    arguments = ["lenet_bn", *EXACT, "--epochs", "40", "--image-size", "16"]
+    arguments = [*EXACT, "--epochs", "30", "--image-size", "16"]
     whole = alone(*arguments, "--out", "whole")
     assert whole.returncode == 0, whole.stderr
     process = started(2, *TRAIN, *arguments, "--out", "killed", restarts=1)
@@ -232,9 +232,7 @@ def test_a_killed_process_ends_the_job_and_torchrun_goes_on_with_it(victim: int)
 
 
 def test_without_restarts_a_killed_process_ends_the_job() -> None:
-    process = started(
-        2, *TRAIN, "lenet_bn", *EXACT, "--epochs", "500", "--image-size", "16", "--out", "killed"
-    )
+    process = started(2, *TRAIN, *EXACT, "--epochs", "500", "--image-size", "16", "--out", "killed")
     assert process.stderr is not None
     for line in process.stderr:
         if line.startswith("epoch   3/"):

@@ -27,7 +27,7 @@ from convworks.train.config import TrainConfig
 from convworks.train.device import arithmetic, memory_kept
 from convworks.train.job import Job, State, best_epoch, open_job, part_loader
 from convworks.train.observer import EpochRecord, Observer, Progress
-from convworks.train.processes import together
+from convworks.train.processes import Processes, together
 from convworks.train.run import Metrics, Run, load, measure
 from convworks.train.step import train_step
 
@@ -60,7 +60,7 @@ def fit(
         for observer in job.observers:
             stack.enter_context(observer)
         if processes.told(checkpoint.read_summary(job.path)) is None:
-            _run(job, stack.enter_context(_stop_signals()))
+            _run(job, stack.enter_context(_stop_signals(processes)))
         processes.wait()
         return load(job.path, model=model)
 
@@ -300,8 +300,11 @@ class Stop:
 
 
 @contextmanager
-def _stop_signals() -> Iterator[Stop]:
-    """Turns the first SIGINT or SIGTERM into `requested`; the second has its usual effect."""
+def _stop_signals(processes: Processes) -> Iterator[Stop]:
+    """Turns the first SIGINT or SIGTERM into `requested`; the second has its usual effect.
+
+    torchrun hands on the Ctrl-C that its processes have had already: among several all count once.
+    """
     stop = Stop()
     if threading.current_thread() is not threading.main_thread():
         yield stop  # only the main thread may handle signals
@@ -310,7 +313,8 @@ def _stop_signals() -> Iterator[Stop]:
 
     def handle(number: int, _frame: FrameType | None) -> None:
         stop.requested = True
-        signal.signal(number, usual[signal.Signals(number)])
+        if processes.alone:
+            signal.signal(number, usual[signal.Signals(number)])
         if stop.immediate:
             raise Stopped
 

@@ -15,6 +15,8 @@ from typing import TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch._C._distributed_c10d import PrefixStore
+from torch.distributed.rendezvous import rendezvous
 
 from convworks.data.share import WHOLE, Share
 from convworks.errors import InputError, TrainingError, UsageError
@@ -122,7 +124,13 @@ def _connect(device: str) -> None:
             )
         torch.cuda.set_device(local)
     backend = "cpu:gloo,cuda:nccl" if place.type == "cuda" else "gloo"
-    dist.init_process_group(backend, timeout=PATIENCE)
+    store, rank, count = next(rendezvous("env://", timeout=PATIENCE))
+    if os.environ.get("LOCAL_WORLD_SIZE") == str(count):
+        # torchrun keeps one store over its restarts, and PyTorch 2.15 then reads the addresses of
+        # the processes that died: it hangs when the first one had. (Of several machines each has
+        # a count of its own; there TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 gives a new store.)
+        store = PrefixStore(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"), store)
+    dist.init_process_group(backend, store=store, rank=rank, world_size=count, timeout=PATIENCE)
 
 
 def is_first() -> bool:

@@ -70,8 +70,9 @@ class ConsoleProgress(Observer):
             f"{plan.recipe} recipe, {plan.epochs} epochs of {plan.steps_per_epoch} steps, batch"
             f" {plan.batch_size}, {plan.device} in {plan.precision}, into {plan.path}"
         )
-        if plan.history:
-            self._print(f"resumed after epoch {len(plan.history)}")
+        if plan.history or plan.steps:
+            steps = f" and {plan.steps} steps" if plan.steps else ""
+            self._print(f"resumed after epoch {len(plan.history)}{steps}")
         self.bar.start()
         self.task = self.bar.add_task("", total=plan.steps_per_epoch, figures="")
 

@@ -93,6 +93,7 @@ class Job:
             recipe=self.config.recipe,
             epochs=self.recipe.epochs,
             history=self.state.history,
+            steps=self.state.batch,
             steps_per_epoch=len(self.train),
             batch_size=self.train.batch_size,
             device=str(self.device),

@@ -41,6 +41,8 @@ class Plan:
     epochs: int
     history: History
     """Epochs that are over already, when a run is resumed."""
+    steps: int
+    """Steps of the next epoch that are done already."""
     steps_per_epoch: int
     batch_size: int
     device: str

@@ -24,7 +24,7 @@ HISTORY = tuple(
 )
 
 PLAN = Plan(
-    "lenet", 61_706, 416_520, "digits", "modern", 5, 0, 10, 32, "cpu", "fp32", Path("runs/a")
+    "lenet", 61_706, 416_520, "digits", "modern", 5, (), 0, 10, 32, "cpu", "fp32", Path("runs/a")
 )
 
 

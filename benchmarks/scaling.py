@@ -138,8 +138,9 @@ def write_page(found: dict[str, object]) -> None:
         "",
         "## Predicted for many GPUs",
         "",
-        f"{PICTURES} pictures a GPU and step at the size that `convworks models` lists, gradients in"
-        " fp32, exchanged by a ring while the backward pass computes: the share of the arithmetic's speed that stays."
+        f"{PICTURES} pictures a GPU and step at the size that `convworks models` lists, gradients"
+        " in fp32, exchanged by a ring while the backward pass computes: the share of the"
+        " arithmetic's speed that stays."
         " Nothing of this was measured on a GPU. It leaves out loading, batch norm's own exchange"
         " (`--sync-norms off` avoids it) and the wait for the slowest. It rests on:",
         "",

@@ -1,6 +1,7 @@
 """`convworks eval`."""
 
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -40,10 +41,13 @@ class Evaluate(Command):
         if self.json:
             print(json.dumps(asdict(found), indent=2, ensure_ascii=False))
             return
+        for text in found.left_out:
+            print(f"left out: {text}", file=sys.stderr)
         show(_table(found))
         print(
             f"{found.data}, {found.part}: accuracy {found.accuracy:.4f} of {found.images:,}"
             f" pictures (95 % interval {found.low:.4f} to {found.high:.4f}),"
+            f" balanced {found.balanced_accuracy:.4f},"
             f" top five {found.top5:.4f}, F1 {found.macro_f1:.4f}, loss {found.loss:.4f},"
             f" calibration error {found.calibration_error:.4f}"
         )

@@ -20,6 +20,7 @@ from convworks.data.augment import Preparation, scale
 from convworks.data.loader import open_loader
 from convworks.data.sources import load_data
 from convworks.data.splits import Data, Images
+from convworks.data.unreadable import LeftOut
 from convworks.deploy.card import write_card
 from convworks.deploy.runtime import ENTRY, INPUT, OUTPUT, SUFFIXES, Pixels, open_deployed, runtime
 from convworks.errors import ConvworksError, InputError, UsageError, unknown
@@ -334,10 +335,20 @@ def _ranges(run: Run, data: Data) -> Iterator[Pixels]:
     return (pixels for pixels, _ in pictures(some, run.preparation.image_size, CALIBRATION))
 
 
-def pictures(images: Images, side: int, count: int) -> Iterator[tuple[Pixels, np.ndarray]]:
-    """Batches of the first pictures of a part at the network's size, and their labels."""
-    cpu = torch.device("cpu")
-    loader = open_loader(images, batch_size=BATCH, image_size=side, device=cpu)
+def pictures(
+    images: Images, side: int, count: int, left_out: LeftOut | None = None
+) -> Iterator[tuple[Pixels, np.ndarray]]:
+    """Batches of the first pictures of a part at the network's size, and their labels.
+
+    Those that cannot be read are left out.
+    """
+    loader = open_loader(
+        images,
+        batch_size=BATCH,
+        image_size=side,
+        device=torch.device("cpu"),
+        left_out=left_out or LeftOut(),
+    )
     for pixels, labels in loader.epoch():
         if count <= 0:
             return

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from convworks.data.folder import decode, is_picture
+from convworks.data.folder import decode, find_files
 from convworks.deploy.export import Shipped, describe
 from convworks.deploy.runtime import Deployed, Pixels, Probabilities, open_deployed
 from convworks.errors import InputError
@@ -71,7 +71,7 @@ def find_pictures(given: Iterable[str]) -> Iterator[str]:
     for text in given:
         path = Path(text)
         if path.is_dir():
-            yield from (str(p) for p in sorted(path.rglob("*")) if is_picture(p))
+            yield from map(str, find_files(path))
         elif path.exists() or not any(sign in text for sign in "*?["):
             yield text
         else:

@@ -59,6 +59,20 @@ class ConsoleProgress(Observer):
     def _print(self, text: str) -> None:
         self.console.print(text, highlight=False, soft_wrap=True, markup=False)
 
+    def read(self, done: int, count: int) -> None:
+        """Moves a bar of its own, away when all is read."""
+        if self.task is None:
+            self.bar.start()
+            self.task = self.bar.add_task("reading pictures", total=count, figures="")
+        self.bar.update(self.task, completed=done)
+        if done == count:
+            self.bar.remove_task(self.task)
+            self.task = None
+
+    def note(self, text: str) -> None:
+        """A line."""
+        self._print(text)
+
     def begin(self, plan: Plan) -> None:
         """Says what is trained on what, where and how."""
         self.epochs = plan.epochs

@@ -5,6 +5,7 @@ metrics.jsonl      a record an epoch
 last.pt            to resume: weights, optimizer, position; loads with weights_only=True
 best.safetensors   the weights of the best epoch, with what is needed to use them
 summary.json       the final figures, once the run is complete
+pictures.json      pictures that were left out, or are in two parts at once, if there are any
 curves.svg         the curves
 """
 
@@ -25,7 +26,7 @@ from convworks.errors import InputError, TrainingError
 from convworks.train.observer import EpochRecord, RunSummary
 
 CONFIG, METRICS, LAST, BEST = "config.json", "metrics.jsonl", "last.pt", "best.safetensors"
-SUMMARY, CURVES = "summary.json", "curves.svg"
+SUMMARY, CURVES, PICTURES = "summary.json", "curves.svg", "pictures.json"
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:

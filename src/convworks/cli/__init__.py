@@ -1,8 +1,10 @@
 """The `convworks` command: parse, call, print. Nothing here imports PyTorch before it is needed."""
 
+import io
 import signal
 import sys
 import traceback
+import warnings
 from collections.abc import Callable, Sequence
 
 import tyro
@@ -47,6 +49,10 @@ DESCRIPTION = """Convolutional image classifiers: build, train, measure, ship.
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command line and exits: 0 done, 1 failed, 2 wrong usage, 130 stopped."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # leaves as Ctrl-C does, cleanly
+    warnings.filterwarnings("ignore", module="PIL")  # what cannot be read is told by ourselves
+    for stream in (sys.stdin, sys.stdout):  # names of files need not be text
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="surrogateescape")
     sys.exit(run(sys.argv[1:] if arguments is None else arguments))
 
 

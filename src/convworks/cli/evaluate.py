@@ -28,6 +28,9 @@ class Evaluate(Command):
     """A known data set or an image folder with the same classes."""
     part: Literal["train", "val", "test"] = "test"
     """Which part of the data."""
+    tta: bool = False
+    """Test-time augmentation: take the mean over each picture, shifted a little both ways, and the
+    mirror images where the run was trained with such."""
     data_root: DataRoot = None
     """Where known data sets lie or are downloaded to."""
     json: bool = False
@@ -37,7 +40,9 @@ class Evaluate(Command):
         """Computes and prints."""
         from convworks.deploy.evaluation import evaluate_network
 
-        found = evaluate_network(self.network, self.data, part=self.part, data_root=self.data_root)
+        found = evaluate_network(
+            self.network, self.data, part=self.part, tta=self.tta, data_root=self.data_root
+        )
         if self.json:
             print(json.dumps(asdict(found), indent=2, ensure_ascii=False))
             return

@@ -3,6 +3,7 @@
 import os
 import random
 from collections.abc import Sequence
+from math import ceil
 from pathlib import Path
 
 import numpy as np
@@ -169,7 +170,7 @@ def decode(path: Path, channels: int, size: int, crop_seed: int | None = None) -
     area and 3:4 to 4:3, as Szegedy et al. 2014 (section 6) train. EXIF rotation is applied.
     Raises InputError with the path when the file cannot be decoded.
     """
-    picture = _open(path, channels, 2 * size)
+    picture = _open(path, channels, ceil(1.5 * size))
     return cut(picture, picture.size, size, crop_seed)
 
 

@@ -12,7 +12,7 @@ from convworks.data.sources import SOURCES, load_data
 from convworks.data.splits import Data, FileImages
 from convworks.data.unreadable import LeftOut
 from convworks.deploy.export import pictures
-from convworks.deploy.predict import open_network
+from convworks.deploy.predict import open_network, run_views
 from convworks.deploy.runtime import Deployed
 from convworks.errors import InputError, unknown
 from convworks.train.run import Run, check_data, load
@@ -89,10 +89,12 @@ def evaluate_network(
     data: str | Path | Data | None = None,
     *,
     part: Part = "test",
+    tta: bool = False,
     data_root: str | Path | None = None,
 ) -> Evaluation:
     """Tests a run folder's network, or an exported one, on a part of a data set.
 
+    With `tta`, by the mean over several views of each picture (`deploy.predict.run_views`).
     `data` None is the run's own; for an exported file the known set that it was trained on. Raises
     InputError for a network that is none, for data with other classes or channels, and for a run's
     own data split otherwise.
@@ -102,10 +104,10 @@ def evaluate_network(
     network = open_network(path)
     if not isinstance(data, Data):
         data = own_data(Path(path), data, network, data_root)
-    return assess(network, data, part)
+    return assess(network, data, part, tta=tta)
 
 
-def assess(network: Deployed, data: Data, part: Part) -> Evaluation:
+def assess(network: Deployed, data: Data, part: Part, *, tta: bool = False) -> Evaluation:
     """Tests an opened network on a part of data that are at hand.
 
     Pictures that cannot be read are left out. Raises InputError for data with other classes or
@@ -120,7 +122,7 @@ def assess(network: Deployed, data: Data, part: Part) -> Evaluation:
     rows, labels = [], []
     left_out = LeftOut()
     for pixels, truth in pictures(images, side, len(images), left_out):
-        rows.append(network.run(pixels))
+        rows.append(run_views(network, pixels) if tta else network.run(pixels))
         labels.append(truth)
     if not rows:
         raise InputError(f"None of the pictures in the {part} part of {data.title} can be read.")

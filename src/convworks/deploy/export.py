@@ -177,6 +177,7 @@ def describe(run: Run, data: str) -> dict[str, Any]:
             " normalisation is in the network",
         },
         "output": {"name": OUTPUT, "shape": [len(run.classes)], "type": "float32"},
+        "mirror": "flip" in (run.config.augment or ""),
         "normalisation": {"mean": run.preparation.mean, "std": run.preparation.std},
         "data": data,
         "run_test_accuracy": run.summary.test_accuracy if run.summary else None,

@@ -19,9 +19,9 @@ from convworks.errors import InputError
 from convworks.nets.registry import create_model
 from convworks.train import checkpoint
 from convworks.train.config import TrainConfig
-from convworks.train.job import balance
 from convworks.train.loop import fit
 from convworks.train.observer import EpochRecord, Observer
+from convworks.train.pictures import balance
 from convworks.train.run import Run, evaluate
 from convworks.train.step import train_step
 from photographs import photograph, write_photographs
@@ -145,7 +145,9 @@ def test_strict_refuses_and_leaves_nothing(photos: Path, monkeypatch: pytest.Mon
         monkeypatch.setattr(kept, "free_memory", lambda memory=memory: memory)
         data, notes = load_data(photos, image_size=28), Notes()
         config = replace(CONFIG, out=Path("run"), strict=True)
-        with pytest.raises(InputError, match=r"4 of 24 pictures cannot be read: .* leave out --st"):
+        with pytest.raises(
+            InputError, match=r"4 of 24 pictures cannot be read: .* Repair or remove them\.$"
+        ):
             fit(net(data), data, config, observers=[notes])
         assert len(notes.notes) == 4
         assert not Path("run").exists()
@@ -260,7 +262,7 @@ def test_the_command(tmp_path: Path) -> None:
     refused = run("--strict")
     assert refused.returncode == 1
     assert "16 of" in refused.stderr
-    assert "leave out --strict" in refused.stderr
+    assert "Repair or remove them." in refused.stderr
     assert not Path("runs").exists()
     done = run("--max-unreadable", "0.2")
     assert done.returncode == 0, done.stderr

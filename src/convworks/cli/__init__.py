@@ -76,16 +76,29 @@ def run(arguments: Sequence[str]) -> int:
         return _fail(f"Stopped{f': {stop}' if str(stop) else ''}.", 130)
     except BrokenPipeError:
         return 0  # the reader, such as `head`, has had enough
-    except ConvworksError as error:
-        if "--debug" in arguments:
-            traceback.print_exc()
-        return _fail(str(error), 2 if isinstance(error, UsageError) else 1)
     except Exception as error:
-        if "--debug" in arguments:
-            traceback.print_exc()
-            return 1
-        return _fail(f"{_explain(error)} (Add --debug to see where.)", 1)
+        return _report(error, "--debug" in arguments)
     return 0
+
+
+def _report(error: Exception, debug: bool) -> int:
+    """Prints what failed and returns the exit code."""
+    if debug:
+        traceback.print_exc()
+    if _was_stopped(error):
+        return _fail("Stopped.", 130)
+    if isinstance(error, ConvworksError):
+        return _fail(str(error), 2 if isinstance(error, UsageError) else 1)
+    return 1 if debug else _fail(f"{_explain(error)} (Add --debug to see where.)", 1)
+
+
+def _was_stopped(error: BaseException | None) -> bool:
+    """Whether a library, such as PyTorch's exporter, made another error of Ctrl-C."""
+    while error is not None:
+        if isinstance(error, KeyboardInterrupt) or "KeyboardInterrupt" in str(error):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _explain(error: Exception) -> str:

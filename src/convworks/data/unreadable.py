@@ -46,8 +46,8 @@ def check_few(left_out: LeftOut, count: int, share: float, strict: bool) -> None
     names = [f"{shown(path)} ({reason})" for path, reason in left_out.reasons.items()]
     more = f" and {found - NAMED:,} more" if found > NAMED else ""
     enough = ceil(100 * found / count) / 100
-    way = "leave out --strict" if strict else f"allow so many with --max-unreadable {enough:g}"
+    way = f", or allow so many with --max-unreadable {enough:g}" if not strict else ""
     raise InputError(
         f"{found:,} of {count:,} pictures cannot be read: {', '.join(names[:NAMED])}{more}."
-        f" Repair or remove them, or {way}."
+        f" Repair or remove them{way}."
     )

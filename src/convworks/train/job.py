@@ -11,9 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from convworks.data.augment import Preparation
-from convworks.data.loader import Loader, open_loader
-from convworks.data.splits import Data, Images
-from convworks.data.unreadable import LeftOut
+from convworks.data.loader import Loader
+from convworks.data.splits import Data
 from convworks.errors import InputError, UsageError
 from convworks.measure.summary import Summary, summarize
 from convworks.nets.registry import spec_of
@@ -26,7 +25,7 @@ from convworks.train.device import (
     precision_name,
 )
 from convworks.train.observer import EpochRecord, History, Observer, Plan, RunSummary
-from convworks.train.pictures import Pictures
+from convworks.train.pictures import Pictures, balance, open_parts
 from convworks.train.recipes import Recipe, resolve
 from convworks.train.run import Metrics
 from convworks.train.small_maps import Network, with_small_maps
@@ -246,7 +245,7 @@ def open_job(
     layout = torch.channels_last if spec else torch.contiguous_format
     model.to(device, memory_format=layout)  # type: ignore[call-overload]
     pictures = Pictures(data, config, observers)
-    train, val, test = _open_parts(data, config, recipe, device, pictures.left_out)
+    train, val, test = open_parts(data, config, recipe, device, pictures.left_out)
     if resume and config.out is not None:
         pictures.known(config.out)
     if not (resume and config.out is not None and checkpoint.read_summary(config.out)):
@@ -283,35 +282,6 @@ def open_job(
         checkpoint.write_json(path / checkpoint.CONFIG, job.settings())
     pictures.write(path)
     return job
-
-
-def _open_parts(
-    data: Data, config: TrainConfig, recipe: Recipe, device: torch.device, left_out: LeftOut
-) -> tuple[Loader, Loader, Loader]:
-    """The loaders of train, val and test."""
-
-    def part(images: Images, **how: bool) -> Loader:
-        return open_loader(
-            images,
-            batch_size=recipe.batch_size,
-            image_size=data.image_size,
-            device=device,
-            workers=config.workers,
-            keeping=True,
-            left_out=left_out,
-            **how,
-        )
-
-    train = part(data.train, shuffle=True, crop="crop" in recipe.augment)
-    val = part(data.val)
-    return train, val, val if data.test is data.val else part(data.test)
-
-
-def balance(data: Data, device: torch.device) -> Tensor:
-    """What a picture of each class counts: N/(classes·n) for a class with n of N (King and Zeng
-    2001, scikit-learn's "balanced"), so that the mean over the training part is 1."""
-    counts = torch.bincount(data.train.labels, minlength=len(data.classes))
-    return (counts.sum() / (len(counts) * counts.clamp(min=1))).float().to(device)
 
 
 def _preparation(data: Data, recipe: Recipe) -> Preparation:

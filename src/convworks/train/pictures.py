@@ -16,12 +16,13 @@ from torch import Tensor
 
 from convworks.data.duplicates import find_alike
 from convworks.data.folder import UnreadableError, shown
-from convworks.data.loader import FileLoader, Loader
-from convworks.data.splits import Data, FileImages, MemoryImages, below
+from convworks.data.loader import FileLoader, Loader, open_loader
+from convworks.data.splits import Data, FileImages, Images, MemoryImages, below
 from convworks.data.unreadable import LeftOut, check_few
 from convworks.train import checkpoint
 from convworks.train.config import TrainConfig
 from convworks.train.observer import Observer
+from convworks.train.recipes import Recipe
 
 UNEVEN = 3
 """A class with so many times the pictures of another is told of."""
@@ -64,10 +65,14 @@ class Pictures:
         self._uneven()
         files = [one for one in loaders if isinstance(one, FileLoader)]
         if files and (self.config.strict or all(one.kept is not None for one in files)):
-            small = self._read(files)
-            self._alike(small)
-        for error in list(self.left_out.reasons.items())[:LISTED]:
-            self.note(f"left out: {shown(error[0])} ({error[1]})")
+            self._alike(self._read(files))
+        elif files:
+            self.note(
+                "too many pictures to be kept in memory: they are not read beforehand, nor searched"
+                " for copies in two parts"
+            )
+        for path, reason in list(self.left_out.reasons.items())[:LISTED]:
+            self.note(f"left out: {shown(path)} ({reason})")
         self._check()
         self.left_out.tell = self._found_late
 
@@ -148,3 +153,32 @@ class Pictures:
     def _name(self, path: Path) -> str:
         """A printable name, as the file and the notes have it."""
         return shown(below(path, self.data.spec.name))
+
+
+def open_parts(
+    data: Data, config: TrainConfig, recipe: Recipe, device: torch.device, left_out: LeftOut
+) -> tuple[Loader, Loader, Loader]:
+    """The loaders of train, val and test."""
+
+    def part(images: Images, **how: bool) -> Loader:
+        return open_loader(
+            images,
+            batch_size=recipe.batch_size,
+            image_size=data.image_size,
+            device=device,
+            workers=config.workers,
+            keeping=True,
+            left_out=left_out,
+            **how,
+        )
+
+    train = part(data.train, shuffle=True, crop="crop" in recipe.augment)
+    val = part(data.val)
+    return train, val, val if data.test is data.val else part(data.test)
+
+
+def balance(data: Data, device: torch.device) -> Tensor:
+    """What a picture of each class counts: N/(classes·n) for a class with n of N (King and Zeng
+    2001, scikit-learn's "balanced"), so that the mean over the training part is 1."""
+    counts = torch.bincount(data.train.labels, minlength=len(data.classes))
+    return (counts.sum() / (len(counts) * counts.clamp(min=1))).float().to(device)

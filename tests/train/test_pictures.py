@@ -187,6 +187,9 @@ def test_copies_in_the_test_part_are_warned_of(tmp_path: Path) -> None:
     assert f"{len(pairs) // 2} of them under another class" in note
     assert len(pairs) >= 8  # of 12, as some of the training part's are held out for validation
     assert all(a.startswith("test/") and b.startswith("train/china") for a, b, _ in pairs)
+    fit(net(data), data, replace(CONFIG, epochs=1, out=Path("run")), resume=True)
+    again = json.loads((run.path / "pictures.json").read_text())["near_duplicates"]["test"]
+    assert again == pairs
 
 
 @pytest.fixture

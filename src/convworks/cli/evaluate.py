@@ -38,6 +38,7 @@ class Evaluate(Command):
 
     def run(self, _arguments: Sequence[str], /) -> None:
         """Computes and prints."""
+        from convworks.data.folder import shown
         from convworks.deploy.evaluation import evaluate_network
 
         found = evaluate_network(
@@ -59,7 +60,7 @@ class Evaluate(Command):
         if found.worst:
             print("mistakes made most surely:")
         for one in found.worst:
-            print(f"  {one.picture}: {one.label}, said {one.said} ({one.probability:.1%})")
+            print(f"  {shown(one.picture)}: {one.label}, said {one.said} ({one.probability:.1%})")
 
 
 def _table(found: "Evaluation") -> Table:

@@ -70,6 +70,7 @@ class ConsoleProgress(Observer):
         self.bar.update(self.task, completed=done)
         if done == count:
             self.bar.remove_task(self.task)
+            self.bar.refresh()  # else what is printed next redraws it
             self.task = None
             self._print(f"read {count:,} pictures in {perf_counter() - self.begun:.1f} s")
 

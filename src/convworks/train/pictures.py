@@ -52,7 +52,8 @@ class Pictures:
         """Takes what the run already left out: that stays so, whatever the files are now."""
         if not (folder / checkpoint.PICTURES).exists():
             return
-        listed = checkpoint.read_json(folder / checkpoint.PICTURES).get("unreadable", {})
+        saved = checkpoint.read_json(folder / checkpoint.PICTURES)
+        listed, self.duplicates = saved.get("unreadable", {}), saved.get("near_duplicates", {})
         for path in self._files():
             if (name := self._name(path)) in listed:
                 self.left_out.reasons[path] = str(listed[name])
@@ -64,8 +65,9 @@ class Pictures:
         """
         self._uneven()
         files = [one for one in loaders if isinstance(one, FileLoader)]
+        small: Sequence[Tensor] = ()
         if files and (self.config.strict or all(one.kept is not None for one in files)):
-            self._alike(self._read(files))
+            small = self._read(files)
         elif files:
             self.note(
                 "too many pictures to be kept in memory: they are not read beforehand, nor searched"
@@ -74,6 +76,7 @@ class Pictures:
         for path, reason in list(self.left_out.reasons.items())[:LISTED]:
             self.note(f"left out: {shown(path)} ({reason})")
         self._check()
+        self._alike(small)
         self.left_out.tell = self._found_late
 
     def write(self, path: Path) -> None:
@@ -116,7 +119,7 @@ class Pictures:
 
     def _alike(self, small: Sequence[Tensor]) -> None:
         """Validation and test against training."""
-        for part, thumbnails in zip(("val", "test"), small[1:], strict=True):
+        for part, thumbnails in zip(("val", "test"), small[1:], strict=False):
             there, train = getattr(self.data, part), self.data.train
             found = find_alike(thumbnails, small[0])
             if not found or isinstance(there, MemoryImages) or isinstance(train, MemoryImages):
@@ -127,7 +130,7 @@ class Pictures:
             ]
             self.duplicates[part] = pairs
             other = sum(bool(there.labels[x.place] != train.labels[x.other]) for x in found)
-            few = "; ".join(f"{a} is {b}" for a, b, _ in pairs[:PAIRS])
+            few = "; ".join(f"{a} ≈ {b}" for a, b, _ in pairs[:PAIRS])
             self.note(
                 f"{len(found):,} of {len(there):,} {part} pictures are nearly in the training part"
                 + (f", {other:,} of them under another class" if other else "")

@@ -150,7 +150,7 @@ def test_in_training_another_of_the_class_stands_in(
         monkeypatch.setattr(kept, "free_memory", lambda how=how: 0 if how == "not kept" else 2**40)
         left_out = LeftOut()
         if how == "known":
-            left_out = LeftOut([UnreadableError(images.paths[i], "bad") for i in (0, 3, 4, 19)])
+            left_out = LeftOut({images.paths[i]: "bad" for i in (0, 3, 4, 19)})
         made = loader(images, shuffle=True, left_out=left_out, workers=workers)
         if how == "read":
             made.read(lambda _: None)
@@ -185,7 +185,7 @@ def test_a_class_of_which_nothing_can_be_read(images: FileImages) -> None:
 
 
 def test_how_many_are_put_up_with() -> None:
-    bad = LeftOut([UnreadableError(Path(f"{i}.jpg"), "bad") for i in range(6)])
+    bad = LeftOut({Path(f"{i}.jpg"): "bad" for i in range(6)})
     check_few(bad, 120, 0.05, strict=False)
     with pytest.raises(InputError, match="6 of 100 .*0.jpg .bad.*3 more.*--max-unreadable 0.06"):
         check_few(bad, 100, 0.05, strict=False)

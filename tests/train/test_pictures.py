@@ -17,7 +17,7 @@ from convworks.data.sources import load_data
 from convworks.data.splits import Data, FileImages
 from convworks.errors import InputError
 from convworks.nets.registry import create_model
-from convworks.train import checkpoint
+from convworks.train import checkpoint, pictures
 from convworks.train.config import TrainConfig
 from convworks.train.loop import fit
 from convworks.train.observer import EpochRecord, Observer
@@ -171,6 +171,17 @@ def test_a_good_folder_is_told_nothing_of(tmp_path: Path) -> None:
     assert not (run.path / "pictures.json").exists()
 
 
+def test_what_cannot_begin_is_refused_before_pictures_are_read(photos: Path) -> None:
+    train(photos, "run")
+    data = load_data(photos, image_size=28)
+    Path("run/summary.json").unlink()  # not complete
+    for config, resume in ((CONFIG, False), (replace(CONFIG, lr=0.5), True)):
+        notes = Notes()
+        with pytest.raises(InputError, match="already holds a run|was begun with train lr"):
+            fit(net(data), data, replace(config, out=Path("run")), observers=[notes], resume=resume)
+        assert not notes.read_of
+
+
 def test_copies_in_the_test_part_are_warned_of(tmp_path: Path) -> None:
     root = write_photographs(tmp_path / "photos", good=False, plain=12)
     for part in ("china", "flower"):
@@ -190,6 +201,15 @@ def test_copies_in_the_test_part_are_warned_of(tmp_path: Path) -> None:
     fit(net(data), data, replace(CONFIG, epochs=1, out=Path("run")), resume=True)
     again = json.loads((run.path / "pictures.json").read_text())["near_duplicates"]["test"]
     assert again == pairs
+
+
+def test_parts_too_large_to_be_compared_are_told_of(
+    photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pictures, "COMPARED", 10)
+    data, notes = load_data(photos, image_size=28), Notes()
+    fit(net(data), data, replace(CONFIG, epochs=1, out=Path("run")), observers=[notes])
+    assert "too many pictures to search test for copies of training pictures" in notes.notes
 
 
 @pytest.fixture

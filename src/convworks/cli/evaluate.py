@@ -29,8 +29,8 @@ class Evaluate(Command):
     part: Literal["train", "val", "test"] = "test"
     """Which part of the data."""
     tta: bool = False
-    """Test-time augmentation: take the mean over each picture, shifted a little both ways, and the
-    mirror images where the run was trained with such."""
+    """Test-time augmentation: the mean of a picture and two shifted ones; thrice the work.
+    Of their mirror images too where the run was trained with such; six times the work."""
     data_root: DataRoot = None
     """Where known data sets lie or are downloaded to."""
     json: bool = False

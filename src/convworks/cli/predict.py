@@ -26,8 +26,8 @@ class Predict(Command):
     top: int = 1
     """So many labels for each picture, the likeliest first."""
     tta: bool = False
-    """Test-time augmentation: take the mean over each picture, shifted a little both ways, and the
-    mirror images where the run was trained with such; three or six times the work."""
+    """Test-time augmentation: the mean of a picture and two shifted ones; thrice the work.
+    Of their mirror images too where the run was trained with such; six times the work."""
     format: Literal["text", "jsonl", "csv"] = "text"
     """How the answers are printed: a line a picture, in the order given."""
 

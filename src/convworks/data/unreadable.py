@@ -1,6 +1,7 @@
 """Pictures of a folder that cannot be read: left out and told of, up to a limit."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from math import ceil
 from pathlib import Path
 
@@ -13,20 +14,17 @@ NAMED = 3
 """So many are named in an error."""
 
 
+@dataclass
 class LeftOut:
-    """Which pictures cannot be read, by path and with the reason, as they are found.
+    """Which pictures cannot be read, as they are found.
 
     In training another picture of the same class stands in, so that steps and classes' shares stay
     as they were planned; in tests they are left out.
     """
 
-    def __init__(
-        self,
-        known: Iterable[UnreadableError] = (),
-        tell: Callable[[UnreadableError], None] = lambda _: None,
-    ) -> None:
-        self.reasons = {error.path: error.reason for error in known}
-        self.tell = tell
+    reasons: dict[Path, str] = field(default_factory=dict)
+    tell: Callable[[UnreadableError], None] = lambda _: None
+    """Hears of each once, when it is found."""
 
     def __contains__(self, path: Path) -> bool:
         return path in self.reasons

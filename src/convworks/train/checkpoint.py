@@ -89,6 +89,14 @@ def read_settings(folder: Path) -> dict[str, Any]:
     return settings
 
 
+def check_free(out: Path | None) -> None:
+    """InputError when the folder already holds a run."""
+    if out and any((out / name).exists() for name in (CONFIG, METRICS, LAST, BEST, SUMMARY)):
+        raise InputError(
+            f"{out} already holds a run: add --resume to go on with it, or choose another --out."
+        )
+
+
 def create_run_folder(out: Path | None, title: str) -> Path:
     """A new folder: `out`, or the first of runs/TITLE, runs/TITLE-2, … that does not exist.
 
@@ -96,11 +104,7 @@ def create_run_folder(out: Path | None, title: str) -> Path:
     """
     try:
         if out is not None:
-            if any((out / name).exists() for name in (CONFIG, METRICS, LAST, BEST, SUMMARY)):
-                raise InputError(
-                    f"{out} already holds a run: add --resume to go on with it, or choose another"
-                    " --out."
-                )
+            check_free(out)
             out.mkdir(parents=True, exist_ok=True)
             return out
         number = 1

@@ -246,9 +246,8 @@ def open_job(
     model.to(device, memory_format=layout)  # type: ignore[call-overload]
     pictures = Pictures(data, config, observers)
     train, val, test = open_parts(data, config, recipe, device, pictures.left_out)
-    if resume and config.out is not None:
-        pictures.known(config.out)
-    if not (resume and config.out is not None and checkpoint.read_summary(config.out)):
+    if not resume:
+        checkpoint.check_free(config.out)  # before what takes long
         pictures.look((train, val, test))
     path = _open_folder(config, f"{_title(model)}-{data.title}", resume)
     job = Job(
@@ -278,6 +277,9 @@ def open_job(
     )
     if resume:
         job.restore()
+        pictures.known(path)
+        if checkpoint.read_summary(path) is None:
+            pictures.look((train, val, test))
     else:
         checkpoint.write_json(path / checkpoint.CONFIG, job.settings())
     pictures.write(path)

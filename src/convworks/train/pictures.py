@@ -28,6 +28,8 @@ UNEVEN = 3
 """A class with so many times the pictures of another is told of."""
 LISTED, PAIRS = 10, 3
 """So many files, and so many pairs, are named while training; a file has all."""
+COMPARED = 10**9
+"""So many pairs of pictures are compared at most, in about twenty seconds on two cores."""
 
 
 @dataclass
@@ -121,6 +123,9 @@ class Pictures:
         """Validation and test against training."""
         for part, thumbnails in zip(("val", "test"), small[1:], strict=False):
             there, train = getattr(self.data, part), self.data.train
+            if len(there) * len(train) > COMPARED:
+                self.note(f"too many pictures to search {part} for copies of training pictures")
+                continue
             found = find_alike(thumbnails, small[0])
             if not found or isinstance(there, MemoryImages) or isinstance(train, MemoryImages):
                 continue

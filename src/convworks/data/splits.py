@@ -102,9 +102,8 @@ class Data:
             if isinstance(images, MemoryImages):
                 found.update(images.pixels.numpy().tobytes())
             else:
-                found.update(
-                    "\n".join(_below(path, self.spec.name) for path in images.paths).encode()
-                )
+                names = "\n".join(below(path, self.spec.name) for path in images.paths)
+                found.update(names.encode("utf-8", "surrogateescape"))  # a name need not be text
         return found.hexdigest()
 
     def __str__(self) -> str:
@@ -113,7 +112,7 @@ class Data:
         return f"{self.title}: {len(self.classes)} classes, {counts}, {size}"
 
 
-def _below(path: Path, folder: str) -> str:
+def below(path: Path, folder: str) -> str:
     """The path as seen from the data's folder, so that a moved folder keeps its digest."""
     return path.relative_to(folder).as_posix()
 

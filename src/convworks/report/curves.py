@@ -124,6 +124,10 @@ class LivePlot(Observer):
         self.title = ""
         self.handle: Any = None
 
+    def note(self, text: str) -> None:
+        """A line."""
+        sys.stderr.write(f"{text}\n")
+
     def begin(self, plan: Plan) -> None:
         """Remembers the title."""
         self.title = f"{plan.model} on {plan.data}"

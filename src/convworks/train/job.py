@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from convworks.data.augment import Preparation
-from convworks.data.loader import Loader, open_loader
-from convworks.data.splits import Data, Images
+from convworks.data.loader import Loader
+from convworks.data.splits import Data
 from convworks.errors import InputError, UsageError
 from convworks.measure.summary import Summary, summarize
 from convworks.nets.registry import spec_of
@@ -25,13 +25,14 @@ from convworks.train.device import (
     precision_name,
 )
 from convworks.train.observer import EpochRecord, History, Observer, Plan, RunSummary
+from convworks.train.pictures import Pictures, balance, open_parts
 from convworks.train.recipes import Recipe, resolve
 from convworks.train.run import Metrics
 from convworks.train.small_maps import Network, with_small_maps
 
 MOMENTUM = 0.9
 
-MAY_DIFFER = frozenset(("out", "device", "workers", "compile", "init"))
+MAY_DIFFER = frozenset(("out", "device", "workers", "compile", "init", "strict", "max_unreadable"))
 """Settings that a resumed run may have otherwise than when it was begun."""
 
 
@@ -69,6 +70,9 @@ class Job:
     """Channels-last for our networks; others may count on the usual one, with `x.view(n, -1)`."""
     train: Loader
     val: Loader
+    test: Loader
+    class_weights: Tensor | None
+    """What a picture of each class counts in the loss; None: all alike."""
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
     state: State
@@ -131,6 +135,7 @@ class Job:
             "data": {**asdict(self.data.spec), "digest": self.data.digest},
             "train": self.config.to_dict(),
             "device": str(self.device),
+            "class_weights": None if self.class_weights is None else self.class_weights.tolist(),
             **self._identity(),
             "environment": environment(self.device),
         }
@@ -199,6 +204,8 @@ class Job:
         now = json.loads(json.dumps(self.settings()))
         for section in ("model", "data", "preparation", "train"):
             theirs, ours = begun.get(section) or {}, now[section] or {}
+            if section == "train":  # what came with a later version was as it now is by default
+                theirs = TrainConfig().to_dict() | theirs
             if section == "data" and theirs.get("digest") == ours["digest"]:
                 theirs = theirs | {"name": ours["name"]}  # the same pictures in another place
             for name in sorted((theirs.keys() | ours.keys()) - MAY_DIFFER):
@@ -237,8 +244,12 @@ def open_job(
         checkpoint.apply_weights(model, checkpoint.load_weights(config.init)[0], config.init)
     layout = torch.channels_last if spec else torch.contiguous_format
     model.to(device, memory_format=layout)  # type: ignore[call-overload]
+    pictures = Pictures(data, config, observers)
+    train, val, test = open_parts(data, config, recipe, device, pictures.left_out)
+    if not resume:
+        checkpoint.check_free(config.out)  # before what takes long
+        pictures.look((train, val, test))
     path = _open_folder(config, f"{_title(model)}-{data.title}", resume)
-    crop = "crop" in recipe.augment
     job = Job(
         path=path,
         config=replace(config, out=path, precision=precision_name(precision), **asdict(recipe)),
@@ -255,10 +266,10 @@ def open_job(
         precision=precision,
         prepare=_preparation(data, recipe),
         layout=layout,
-        train=part_loader(
-            data.train, data, config, recipe, device, shuffle=True, crop=crop, keeping=True
-        ),
-        val=part_loader(data.val, data, config, recipe, device, keeping=True),
+        train=train,
+        val=val,
+        test=test,
+        class_weights=balance(data, device) if config.class_weights == "balanced" else None,
         optimizer=make_optimizer(model, recipe),
         scaler=torch.amp.GradScaler(device.type, enabled=precision == torch.float16),
         state=State(torch.zeros(2, device=device)),
@@ -266,33 +277,13 @@ def open_job(
     )
     if resume:
         job.restore()
+        pictures.known(path)
+        if checkpoint.read_summary(path) is None:
+            pictures.look((train, val, test))
     else:
         checkpoint.write_json(path / checkpoint.CONFIG, job.settings())
+    pictures.write(path)
     return job
-
-
-def part_loader(
-    images: Images,
-    data: Data,
-    config: TrainConfig,
-    recipe: Recipe,
-    device: torch.device,
-    *,
-    shuffle: bool = False,
-    crop: bool = False,
-    keeping: bool = False,
-) -> Loader:
-    """The loader of one part of the data."""
-    return open_loader(
-        images,
-        batch_size=recipe.batch_size,
-        image_size=data.image_size,
-        device=device,
-        workers=config.workers,
-        shuffle=shuffle,
-        crop=crop,
-        keeping=keeping,
-    )
 
 
 def _preparation(data: Data, recipe: Recipe) -> Preparation:

@@ -25,7 +25,7 @@ from convworks.errors import DivergedError
 from convworks.train import checkpoint
 from convworks.train.config import TrainConfig
 from convworks.train.device import arithmetic, memory_kept
-from convworks.train.job import Job, State, best_epoch, open_job, part_loader
+from convworks.train.job import Job, State, best_epoch, open_job
 from convworks.train.observer import EpochRecord, Observer, Progress
 from convworks.train.run import Metrics, Run, load, measure
 from convworks.train.step import train_step
@@ -49,10 +49,10 @@ def fit(
     with ExitStack() as stack:
         stack.enter_context(torch.random.fork_rng(range(torch.cuda.device_count())))
         stack.enter_context(arithmetic())
-        job = open_job(model, data, config or TrainConfig(), observers, resume)
-        stack.enter_context(memory_kept(job.device))
         for observer in observers:
             stack.enter_context(observer)
+        job = open_job(model, data, config or TrainConfig(), observers, resume)
+        stack.enter_context(memory_kept(job.device))
         if checkpoint.read_summary(job.path) is None:
             _run(job, stack.enter_context(_stop_signals()))
     return load(job.path, model=model)
@@ -102,6 +102,7 @@ def _train_epoch(job: Job, stop: "Stop") -> None:
             labels,
             precision=job.precision,
             label_smoothing=job.recipe.label_smoothing,
+            class_weights=job.class_weights,
             auxiliary_weight=getattr(job.model, "auxiliary_weight", 0.3),
         )
         losses.append(loss)
@@ -166,9 +167,8 @@ def _test(job: Job) -> Metrics:
     last = copy.deepcopy(job.model.state_dict())
     weights, _ = checkpoint.load_weights(job.path)
     checkpoint.apply_weights(job.model, weights, job.path)
-    loader = part_loader(job.data.test, job.data, job.config, job.recipe, job.device)
     try:
-        return measure(job.model, loader, job.prepare, job.device, job.precision)
+        return measure(job.model, job.test, job.prepare, job.device, job.precision)
     finally:
         job.model.load_state_dict(last)  # what last.pt must hold if this is stopped
 

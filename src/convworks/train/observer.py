@@ -96,6 +96,12 @@ class Observer(AbstractContextManager["Observer", None]):
     ) -> None:
         """The run has ended, in whatever way."""
 
+    def read(self, done: int, count: int) -> None:
+        """So many of so many picture files have been read, before training begins."""
+
+    def note(self, text: str) -> None:
+        """Something about the pictures that one should know; mostly before training begins."""
+
     def begin(self, plan: Plan) -> None:
         """The first step is about to start."""
 

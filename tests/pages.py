@@ -127,7 +127,8 @@ def follow(page: Path, slow: bool) -> list[tuple[Block, str]]:
             check(block)
             printed = None
         else:
-            printed = "".join(f"{line.rstrip()}\n" for line in do(block, namespace).splitlines())
+            lines = do(block, namespace).strip("\n").splitlines()
+            printed = "".join(f"{line.rstrip()}\n" for line in lines)
     return outputs
 
 
@@ -139,9 +140,10 @@ def do(block: Block, namespace: dict[str, object]) -> str:
             # Its own lines, so that a traceback points into the page.
             exec(compile("\n" * block.line + block.text, str(block.page), "exec"), namespace)
         else:
-            for command in block.commands:
+            plain = not any(SHELLS.search(command.split(" #")[0]) for command in block.commands)
+            for command in block.commands if plain else [block.text]:
                 with _told(block, command):
-                    execute(command)
+                    execute(command, plain)
     return shown.getvalue()
 
 
@@ -174,14 +176,13 @@ def parse(words: list[str]) -> None:
         raise AssertionError("wrong usage") from wrong
 
 
-def execute(command: str) -> None:
-    """Runs a line: convworks in this process, which saves seconds, all else in a shell."""
+def execute(command: str, plain: bool) -> None:
+    """Runs a plain line of convworks in this process, which saves seconds, all else in a shell."""
     words = shlex.split(command, comments=True)
-    bare = command.split(" #")[0]
-    if words[:2] == ["convworks", "demo"]:
+    if plain and words[:2] == ["convworks", "demo"]:
         serve(words[1:])
-    elif words[0] == "convworks" and not SHELLS.search(bare):
-        arguments = [found for word in words[1:] for found in _expanded(word, bare)]
+    elif plain and words[0] == "convworks":
+        arguments = [found for word in words[1:] for found in _expanded(word, command)]
         try:
             code = run(arguments)
         except SystemExit as usage:  # --help ends with 0, wrong usage with 2

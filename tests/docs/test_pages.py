@@ -6,14 +6,11 @@ import struct
 from pathlib import Path
 
 import matplotlib.pyplot as plt
-import numpy as np
 import pytest
-from PIL import Image
-from sklearn.datasets import load_sample_images
 
 import pages
 from convworks.train import recipes
-from pages import PAGES, ROOT, SLOW, blocks, follow, help_of, mentioned, write_outputs
+from pages import PAGES, ROOT, SLOW, blocks, follow, help_of, mentioned, write_outputs, write_photos
 
 
 def name(page: Path) -> str:
@@ -24,7 +21,6 @@ def name(page: Path) -> str:
 def _small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A reader's folder with few pictures in it, and recipes of few steps."""
     monkeypatch.setattr(recipes, "MODERN_STEPS", 1)  # ten epochs, however few the pictures
-    write_photos(tmp_path)
     known = Path(os.environ.get("CONVWORKS_DATA", "~/.cache/convworks")).expanduser()
     if (known / "FashionMNIST/raw/train-images-idx3-ubyte").exists():
         write_few(known / "FashionMNIST/raw", tmp_path / "data/FashionMNIST/raw")
@@ -33,20 +29,6 @@ def _small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     reader.mkdir()
     write_photos(reader)
     monkeypatch.chdir(reader)
-
-
-def write_photos(folder: Path) -> None:
-    """`my_photos/`, `holiday/` and `cat.jpg`: parts of two real photographs."""
-    luck = np.random.default_rng(0)
-    for kind, photo in zip(("temple", "flower"), load_sample_images().images, strict=True):
-        for number in range(16):
-            place = "holiday" if number > 13 else f"my_photos/{kind}"
-            side = int(luck.integers(120, 320))
-            y, x = luck.integers(0, 427 - side), luck.integers(0, 640 - side)
-            path = folder / place / f"{kind}{number:02}.jpg"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(photo[y : y + side, x : x + side]).resize((100, 80)).save(path)
-    Image.open(folder / "holiday/flower15.jpg").save(folder / "cat.jpg")
 
 
 def write_few(known: Path, few: Path) -> None:
@@ -109,6 +91,7 @@ def test_commands_within_sentences_exist(page: Path) -> None:
         ("```toml\nx = 1\n```\n", "give a title"),
         ("```\nx = 1\n```\n", "give a title"),
         ("```sh\nconvworks train\n", "odd fence"),
+        ("<!-- slwo -->\n```sh\nconvworks train\n```\n", "nobody knows"),
     ],
 )
 def test_what_does_not_work_is_noticed(

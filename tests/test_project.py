@@ -2,7 +2,6 @@
 
 import importlib.util
 import json
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,13 +10,9 @@ from types import ModuleType
 import pytest
 
 import convworks
+from pages import ROOT, blocks
 
-ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
-
-
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
 
 
 def tracked() -> list[Path]:
@@ -37,10 +32,12 @@ def first_runs() -> ModuleType:
     return module
 
 
-def test_the_checks_call_the_readmes_test_command() -> None:
-    setup, tests = blocks("sh")[:2]
-    assert setup.strip().endswith(".venv/bin/convworks train")
-    assert tests.strip() in (ROOT / ".ci/run").read_text().splitlines()
+def test_the_checks_call_the_readmes_first_commands() -> None:
+    setup, tests = blocks(ROOT / "README.md")[:2]
+    assert setup.text.strip().endswith(".venv/bin/convworks train")
+    assert setup.in_the_checks
+    assert tests.text.strip().endswith(".venv/bin/python -m pytest")
+    assert tests.in_the_checks
 
 
 def test_the_readmes_figures_are_those_that_the_command_wrote() -> None:
@@ -51,32 +48,6 @@ def test_the_readmes_figures_are_those_that_the_command_wrote() -> None:
     assert [result["command"] for result in results] == [
         f"convworks {command}" for command, seeds in module.RUNS for _ in range(seeds)
     ]
-
-
-def test_the_readmes_python_runs(capsys: pytest.CaptureFixture[str]) -> None:
-    (program,) = blocks("python")
-    exec(compile(program, "README.md", "exec"), {})
-    shown = capsys.readouterr().out.splitlines()
-    accuracy, path = shown[-2].split()
-    assert Path(path, "curves.svg").exists()
-    # In bf16 at the end of the run, in fp32 here; after one epoch many pictures are near a border.
-    assert float(shown[-1]) == pytest.approx(float(accuracy), abs=0.03)
-
-
-def test_the_readmes_commands_parse() -> None:
-    """Every option that the README names is one of the command's."""
-    commands = [line.split("#")[0].split() for line in blocks("sh")[2].splitlines()]
-    assert len(commands) >= 5
-    for command in commands:
-        assert command[0] == "convworks"
-        shown = subprocess.run(
-            [sys.executable, "-m", *command[:2], "--help"],
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
-        for word in command:
-            assert not word.startswith("--") or f"{word} " in shown
 
 
 def test_no_address_of_a_package_registry() -> None:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         resume,
         summarize,
     )
+    from convworks.data.duplicates import near_duplicates
     from convworks.deploy.report import write_report
     from convworks.estimator import Classifier
     from convworks.report import figures
@@ -57,6 +58,7 @@ __all__ = [
     "list_models",
     "load",
     "load_data",
+    "near_duplicates",
     "predict_memory",
     "reproduce",
     "resume",
@@ -69,6 +71,7 @@ ELSEWHERE = {
     "Answer": "studies.answer",
     "Classifier": "estimator",
     "figures": "report.figures",
+    "near_duplicates": "data.duplicates",
     "reproduce": "reproduction",
     "study": "studies.answer",
     "write_report": "deploy.report",

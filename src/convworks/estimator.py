@@ -157,6 +157,7 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 augment=self.augment,
                 seed=seed,
                 device=self.device,
+                strict=True,
                 out=Path(folder),
             )
             try:

@@ -16,6 +16,7 @@ import torch
 from safetensors.torch import load_file
 
 from conftest import write_digits
+from convworks import api, cli
 
 COMMAND = [sys.executable, "-m", "convworks"]
 
@@ -500,3 +501,17 @@ def test_reproduce_writes_its_page(tmp_path: Path) -> None:
 
 def test_version() -> None:
     assert convworks("--version").stdout == "convworks 0.1.0\n"
+
+
+def test_ctrl_c_that_a_library_made_another_error_of(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def train(*_arguments: object, **_options: object) -> None:
+        try:
+            raise KeyboardInterrupt
+        except KeyboardInterrupt as stop:
+            raise RuntimeError("Failed to export the model") from stop
+
+    monkeypatch.setattr(api, "train", train)
+    assert cli.run(["train"]) == 130
+    assert capsys.readouterr().err == "convworks: Stopped.\n"

@@ -9,7 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from sklearn.metrics import accuracy_score, f1_score, log_loss, top_k_accuracy_score
+from sklearn.metrics import (
+    accuracy_score,
+    balanced_accuracy_score,
+    f1_score,
+    log_loss,
+    top_k_accuracy_score,
+)
 
 import convworks as cw
 from conftest import write_digits
@@ -47,6 +53,17 @@ def test_figures_are_scikit_learns(digits: Data) -> None:
     assert np.sum(found.confusion) == len(labels)
     assert np.trace(found.confusion) == (labels == said).sum()
     assert [one.images for one in found.classes] == np.bincount(labels, minlength=10).tolist()
+
+
+def test_balanced_accuracy_is_scikit_learns(digits: Data) -> None:
+    """Of uneven classes, one of which is not there."""
+    rows, labels, _ = of_chance(digits)
+    few = (labels != 3) & ((labels != 5) | (np.arange(len(labels)) % 7 == 0))
+    found = figures(rows[few], labels[few], digits, "test")
+    with pytest.warns(UserWarning, match="classes not in y_true"):
+        expected = balanced_accuracy_score(labels[few], rows[few].argmax(1))
+    assert found.balanced_accuracy == pytest.approx(expected)
+    assert found.balanced_accuracy != pytest.approx(found.accuracy)
 
 
 def test_the_interval_is_wilsons(digits: Data) -> None:
@@ -93,6 +110,28 @@ def test_pictures_of_a_folder_are_named(run: cw.Run, tmp_path: Path) -> None:
     found = evaluate_network(run.path / "model.onnx", renamed)
     assert found.images == 200
     assert all(Path(one.picture).is_file() for one in found.worst)
+
+
+def test_unreadable_pictures_are_left_out_and_named(run: cw.Run, tmp_path: Path) -> None:
+    for part, skip in (("train", 0), ("test", 20)):
+        write_digits(tmp_path / "own" / part, tuple(range(10)), count=20, skip=skip)
+    bad = sorted((tmp_path / "own" / "test").rglob("*.png"))[::40]
+    for path in bad:
+        path.write_text("no picture")
+    data = replace(cw.load_data(tmp_path / "own", image_size=28), classes=run.classes)
+    found = evaluate_network(run.path / "model.onnx", data)
+    assert found.images == 195
+    assert [text.split(" (")[0] for text in found.left_out] == [str(path) for path in bad]
+    for one in found.worst:  # names still belong to their pictures
+        label = int(Path(one.picture).parent.name.removeprefix("digit"))
+        assert one.label == run.classes[label]
+
+
+def test_with_several_views(run: cw.Run, digits: Data) -> None:
+    plain, views = (evaluate_network(run.path, digits, tta=tta) for tta in (False, True))
+    assert views.images == plain.images
+    assert views.loss != plain.loss
+    assert views.accuracy > 0.8
 
 
 def test_bad_input(run: cw.Run, tmp_path: Path) -> None:

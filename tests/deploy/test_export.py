@@ -288,6 +288,18 @@ def test_bad_input(run: cw.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert not (tmp_path / "model.xml").exists()
 
 
+def test_files_of_others_beside_it_are_left(run: cw.Run, tmp_path: Path) -> None:
+    for format_, target, other in (
+        ("onnx", "model.onnx", "model.onnx.md"),
+        ("openvino", "model.xml", "model.bin"),
+    ):
+        (tmp_path / other).write_text("mine")
+        with pytest.raises(InputError, match=f"{other} is in the way .* beside {target}: move it"):
+            export(run, format_, tmp_path / target)  # type: ignore[arg-type]
+        assert (tmp_path / other).read_text() == "mine"
+        assert not (tmp_path / target).exists()
+
+
 def test_a_network_that_is_not_ours_is_told(tmp_path: Path) -> None:
     program = torch.export.export(nn.Linear(2, 2), (torch.zeros(1, 2),))
     torch.export.save(program, tmp_path / "other.pt2")

@@ -3,8 +3,10 @@
 import csv
 import io
 import json
+import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,7 @@ import convworks as cw
 from conftest import write_digits
 from convworks.deploy.predict import find_pictures, open_network, predict
 from convworks.errors import InputError
+from photographs import BAD, GOOD, photograph, turned, write_photographs
 
 
 @pytest.fixture(scope="module")
@@ -69,12 +72,34 @@ def test_a_run_and_its_export_say_the_same(place: Path) -> None:
         assert one.probabilities == pytest.approx(other.probabilities, abs=1e-4)
 
 
-def test_mirrored_too(place: Path) -> None:
+@pytest.mark.parametrize("mirror", [False, True])
+def test_test_time_augmentation(place: Path, mirror: bool) -> None:
+    """Three views, and their mirror images where the run was trained with such."""
     network, files = open_network(place / "run"), names(place)[:5]
+    assert network.metadata["mirror"] is False  # augment="none"
+    network = replace(network, metadata={**network.metadata, "mirror": mirror})
     pixels = np.stack([open_pixels(f) for f in files])
-    expected = (network.run(pixels) + network.run(pixels[..., ::-1].copy())) / 2
-    found = list(predict(network, files, mirror=True))
+    down = np.concatenate([pixels[:, :, :1], pixels[:, :, :-1]], axis=2)
+    down = np.concatenate([down[..., :1], down[..., :-1]], axis=3)
+    up = np.concatenate([pixels[:, :, 1:], pixels[:, :, -1:]], axis=2)
+    up = np.concatenate([up[..., 1:], up[..., -1:]], axis=3)
+    views = [pixels, down, up]
+    if mirror:
+        views += [view[..., ::-1].copy() for view in views]
+    expected = np.mean([network.run(view) for view in views], axis=0)
+    found = list(predict(network, files, tta=True))
     assert [x.probabilities[0] for x in found] == pytest.approx(expected.max(1).tolist(), abs=1e-6)
+
+
+def test_an_export_knows_how_it_was_trained(place: Path) -> None:
+    files = names(place)[:9]
+    ours, exported = (
+        list(predict(open_network(place / x), files, tta=True)) for x in ("run", "run/model.onnx")
+    )
+    assert [x.labels for x in ours] == [x.labels for x in exported]
+    assert [x.probabilities[0] for x in ours] == pytest.approx(
+        [x.probabilities[0] for x in exported], abs=1e-4
+    )
 
 
 def open_pixels(path: str) -> np.ndarray:
@@ -142,6 +167,44 @@ def test_what_cannot_be_read_is_named_and_the_rest_answered(place: Path) -> None
     assert "convworks: 2 of 4 files could not be read." in found.stderr
     assert "Traceback" not in found.stderr
     (place / "bad.png").unlink()
+
+
+def test_a_folder_of_every_kind_of_file(place: Path, tmp_path: Path) -> None:
+    """A line for each picture, whatever its name; a line for each file that is none."""
+    root = write_photographs(tmp_path / "photos", plain=2, bad=True)
+    (root / "china" / os.fsdecode(b"caf\xe9.jpg")).write_bytes(
+        (root / "china" / "plain.jpg").read_bytes()
+    )
+    good, bad = 2 * (2 + len(GOOD)) + 1, 2 * len(BAD)
+    words = [sys.executable, "-m", "convworks", "predict", str(place / "run"), str(root)]
+    done = subprocess.run(words, capture_output=True, timeout=120)
+    assert done.returncode == 1
+    assert len(done.stdout.splitlines()) == good
+    assert all(line.endswith(b"%") for line in done.stdout.splitlines())
+    told = done.stderr.decode().splitlines()
+    assert len(told) == bad + 1
+    assert told[-1] == f"convworks: {bad} of {good + bad} files could not be read."
+    answers = subprocess.run([*words, "--format", "jsonl"], capture_output=True, timeout=120).stdout
+    found = [json.loads(line) for line in answers.decode().splitlines()]
+    assert sum(bool(one["labels"]) for one in found) == good
+    assert all(Path(one["path"]).exists() for one in found)
+    rows = subprocess.run([*words, "--format", "csv"], capture_output=True, timeout=120).stdout
+    table = list(csv.reader(io.StringIO(os.fsdecode(rows), newline="")))
+    assert [row[0] for row in table[1:]] == [one["path"] for one in found]
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_turned_photographs_get_the_same_answer(
+    place: Path, tmp_path: Path, orientation: int
+) -> None:
+    """From the run and from its exported file."""
+    stored, exif = turned(photograph(), orientation)
+    stored.save(tmp_path / "turned.png", exif=exif)
+    photograph().save(tmp_path / "plain.png")
+    for file in ("run", "run/model.onnx"):
+        network = open_network(place / file)
+        one, other = predict(network, [str(tmp_path / f"{x}.png") for x in ("plain", "turned")])
+        assert one.probabilities == other.probabilities
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,10 @@
 """The `convworks` command: parse, call, print. Nothing here imports PyTorch before it is needed."""
 
+import io
 import signal
 import sys
 import traceback
+import warnings
 from collections.abc import Callable, Sequence
 
 import tyro
@@ -47,6 +49,10 @@ DESCRIPTION = """Convolutional image classifiers: build, train, measure, ship.
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command line and exits: 0 done, 1 failed, 2 wrong usage, 130 stopped."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # leaves as Ctrl-C does, cleanly
+    warnings.filterwarnings("ignore", module="PIL")  # what cannot be read is told by ourselves
+    for stream in (sys.stdin, sys.stdout):  # names of files need not be text
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="surrogateescape")
     sys.exit(run(sys.argv[1:] if arguments is None else arguments))
 
 
@@ -70,16 +76,29 @@ def run(arguments: Sequence[str]) -> int:
         return _fail(f"Stopped{f': {stop}' if str(stop) else ''}.", 130)
     except BrokenPipeError:
         return 0  # the reader, such as `head`, has had enough
-    except ConvworksError as error:
-        if "--debug" in arguments:
-            traceback.print_exc()
-        return _fail(str(error), 2 if isinstance(error, UsageError) else 1)
     except Exception as error:
-        if "--debug" in arguments:
-            traceback.print_exc()
-            return 1
-        return _fail(f"{_explain(error)} (Add --debug to see where.)", 1)
+        return _report(error, "--debug" in arguments)
     return 0
+
+
+def _report(error: Exception, debug: bool) -> int:
+    """Prints what failed and returns the exit code."""
+    if debug:
+        traceback.print_exc()
+    if _was_stopped(error):
+        return _fail("Stopped.", 130)
+    if isinstance(error, ConvworksError):
+        return _fail(str(error), 2 if isinstance(error, UsageError) else 1)
+    return 1 if debug else _fail(f"{_explain(error)} (Add --debug to see where.)", 1)
+
+
+def _was_stopped(error: BaseException | None) -> bool:
+    """Whether a library, such as PyTorch's exporter, made another error of Ctrl-C."""
+    while error is not None:
+        if isinstance(error, KeyboardInterrupt) or "KeyboardInterrupt" in str(error):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _explain(error: Exception) -> str:

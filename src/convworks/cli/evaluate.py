@@ -1,6 +1,7 @@
 """`convworks eval`."""
 
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -27,6 +28,9 @@ class Evaluate(Command):
     """A known data set or an image folder with the same classes."""
     part: Literal["train", "val", "test"] = "test"
     """Which part of the data."""
+    tta: bool = False
+    """Test-time augmentation: the mean of a picture and two shifted ones; thrice the work.
+    Of their mirror images too where the run was trained with such; six times the work."""
     data_root: DataRoot = None
     """Where known data sets lie or are downloaded to."""
     json: bool = False
@@ -34,23 +38,29 @@ class Evaluate(Command):
 
     def run(self, _arguments: Sequence[str], /) -> None:
         """Computes and prints."""
+        from convworks.data.folder import shown
         from convworks.deploy.evaluation import evaluate_network
 
-        found = evaluate_network(self.network, self.data, part=self.part, data_root=self.data_root)
+        found = evaluate_network(
+            self.network, self.data, part=self.part, tta=self.tta, data_root=self.data_root
+        )
         if self.json:
             print(json.dumps(asdict(found), indent=2, ensure_ascii=False))
             return
+        for text in found.left_out:
+            print(f"left out: {text}", file=sys.stderr)
         show(_table(found))
         print(
             f"{found.data}, {found.part}: accuracy {found.accuracy:.4f} of {found.images:,}"
             f" pictures (95 % interval {found.low:.4f} to {found.high:.4f}),"
+            f" balanced {found.balanced_accuracy:.4f},"
             f" top five {found.top5:.4f}, F1 {found.macro_f1:.4f}, loss {found.loss:.4f},"
             f" calibration error {found.calibration_error:.4f}"
         )
         if found.worst:
             print("mistakes made most surely:")
         for one in found.worst:
-            print(f"  {one.picture}: {one.label}, said {one.said} ({one.probability:.1%})")
+            print(f"  {shown(one.picture)}: {one.label}, said {one.said} ({one.probability:.1%})")
 
 
 def _table(found: "Evaluation") -> Table:

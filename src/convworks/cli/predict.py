@@ -25,13 +25,15 @@ class Predict(Command):
     standard input."""
     top: int = 1
     """So many labels for each picture, the likeliest first."""
-    mirror: bool = False
-    """Look at each picture's mirror image too, and take the mean."""
+    tta: bool = False
+    """Test-time augmentation: the mean of a picture and two shifted ones; thrice the work.
+    Of their mirror images too where the run was trained with such; six times the work."""
     format: Literal["text", "jsonl", "csv"] = "text"
     """How the answers are printed: a line a picture, in the order given."""
 
     def run(self, _arguments: Sequence[str], /) -> None:
         """Prints an answer for each picture as it comes; fails in the end if some had none."""
+        from convworks.data.folder import shown
         from convworks.deploy.predict import find_pictures, open_network, predict
 
         if self.top < 1:
@@ -46,20 +48,21 @@ class Predict(Command):
         if self.format == "csv":
             ranks = [""] if top == 1 else [f"_{i + 1}" for i in range(top)]
             writer.writerow(["path", *(f"{x}{i}" for i in ranks for x in ("label", "probability"))])
-        for one in predict(network, paths, top=top, mirror=self.mirror):
+        for one in predict(network, paths, top=top, tta=self.tta):
             count += 1
             if one.error:
                 failed += 1
                 print(f"convworks: {one.error}", file=sys.stderr)
             pairs = list(zip(one.labels, one.probabilities, strict=True))
             if self.format == "jsonl":
-                print(json.dumps(asdict(one), ensure_ascii=False), flush=True)
+                odd = not one.path.isprintable()
+                print(json.dumps(asdict(one), ensure_ascii=odd), flush=True)
             elif self.format == "csv":
                 cells = [x for label, share in pairs for x in (label, f"{share:.6f}")]
                 writer.writerow([one.path, *(cells or [""] * (2 * top))])
             elif not one.error:
-                shown = ", ".join(f"{label} {share:.1%}" for label, share in pairs)
-                print(f"{one.path}: {shown}", flush=True)
+                said = ", ".join(f"{label} {share:.1%}" for label, share in pairs)
+                print(f"{shown(one.path)}: {said}", flush=True)
         if not count:
             raise ConvworksError(f"No pictures in {', '.join(self.images)}.")
         if failed:

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from convworks.data.folder import decode, read_folder
+from convworks.data.folder import UnreadableError, read_folder
+from convworks.data.loader import open_loader
 from convworks.data.splits import (
     Data,
     DataSpec,
@@ -19,6 +20,7 @@ from convworks.data.splits import (
     hold_out,
     mean_and_std,
 )
+from convworks.data.unreadable import LeftOut
 from convworks.errors import InputError, UsageError, unknown
 
 TEST_FRACTION = 0.2
@@ -66,7 +68,7 @@ def load_data(
     Sets that must be downloaded are kept below `root`, else $CONVWORKS_DATA, else
     ~/.cache/convworks; what lies there in torchvision's layout is not downloaded again.
 
-    Raises InputError for an unknown name, an unusable folder or picture, a failed download.
+    Raises InputError for an unknown name, an unusable folder, a failed download.
     """
     if image_size is not None and image_size < 1:
         raise UsageError(f"The image size must be at least 1 pixel, not {image_size}.")
@@ -93,7 +95,7 @@ def load_data(
 def make_data(parts: Parts, spec: DataSpec, title: str, mirror: bool) -> Data:
     """A data set of these parts; what is missing is held out of the training part.
 
-    Raises InputError for too few pictures, and for one that cannot be read.
+    Raises InputError for too few pictures, and when none can be read.
     """
     train, val, test = _complete(parts, spec.val_fraction, spec.seed, spec.train_images)
     sample = _sample(train, spec.image_size, spec.seed)
@@ -122,12 +124,20 @@ def _complete(
 
 
 def _sample(images: Images, size: int, seed: int) -> torch.Tensor:
-    """The uint8 pictures that mean and deviation are taken over: all in memory, some on disk."""
+    """The uint8 pictures that mean and deviation are taken over: all in memory, some on disk.
+
+    InputError when none of these can be read.
+    """
     if isinstance(images, MemoryImages):
         return images.pixels
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
-    chosen = [images.paths[i] for i in order[:STATISTICS_SAMPLE].tolist()]
-    return torch.stack([decode(path, images.channels, size) for path in chosen])
+    some = images.take(order[:STATISTICS_SAMPLE])
+    cpu, left_out = torch.device("cpu"), LeftOut()
+    loader = open_loader(some, batch_size=len(some), image_size=size, device=cpu, left_out=left_out)
+    for pixels, _ in loader.epoch():
+        return pixels
+    path, reason = next(iter(left_out.reasons.items()))
+    raise UnreadableError(path, reason)
 
 
 def _read_digits(_root: Path) -> Parts:

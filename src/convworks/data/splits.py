@@ -65,9 +65,13 @@ class DataSpec:
     name: str
     """A known set's name, or a folder's absolute path."""
     image_size: int
+    """The side in pixels that the network sees."""
     val_fraction: float
+    """0…1, of the training part where there is no validation part."""
     seed: int
+    """Of the split; not that of a training."""
     train_images: int | None = None
+    """About so many to train and validate with; None: all."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +86,7 @@ class Data:
     mean: tuple[float, ...]
     """Of each channel over the training part, black 0 and white 1."""
     std: tuple[float, ...]
+    """The same for the deviation."""
     mirror: bool
     """Whether a picture seen in a mirror keeps its class."""
     train: Images
@@ -102,9 +107,8 @@ class Data:
             if isinstance(images, MemoryImages):
                 found.update(images.pixels.numpy().tobytes())
             else:
-                found.update(
-                    "\n".join(_below(path, self.spec.name) for path in images.paths).encode()
-                )
+                names = "\n".join(below(path, self.spec.name) for path in images.paths)
+                found.update(names.encode("utf-8", "surrogateescape"))  # a name need not be text
         return found.hexdigest()
 
     def __str__(self) -> str:
@@ -113,7 +117,7 @@ class Data:
         return f"{self.title}: {len(self.classes)} classes, {counts}, {size}"
 
 
-def _below(path: Path, folder: str) -> str:
+def below(path: Path, folder: str) -> str:
     """The path as seen from the data's folder, so that a moved folder keeps its digest."""
     return path.relative_to(folder).as_posix()
 

@@ -1,16 +1,18 @@
 """How a network, trained or exported, does on a part of a data set, class by class."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
+from convworks.data.folder import shown
 from convworks.data.sources import SOURCES, load_data
 from convworks.data.splits import Data, FileImages
+from convworks.data.unreadable import LeftOut
 from convworks.deploy.export import pictures
-from convworks.deploy.predict import open_network
+from convworks.deploy.predict import open_network, run_views
 from convworks.deploy.runtime import Deployed
 from convworks.errors import InputError, unknown
 from convworks.train.run import Run, check_data, load
@@ -70,11 +72,16 @@ class Evaluation:
     """How far the probabilities are from the shares that are right, 0…1 (Guo et al. 2017)."""
     macro_f1: float
     """Mean over the classes."""
+    balanced_accuracy: float
+    """The mean of the classes' recalls, so that each counts alike; classes that the part lacks are
+    not counted."""
     classes: tuple[ClassFigures, ...]
     confusion: tuple[tuple[int, ...], ...]
     """A row for each class, what was said of its pictures."""
     worst: tuple[Mistake, ...]
     """The mistakes made most surely."""
+    left_out: tuple[str, ...] = ()
+    """Files that cannot be read, with the reasons; they are not counted."""
 
 
 def evaluate_network(
@@ -82,10 +89,12 @@ def evaluate_network(
     data: str | Path | Data | None = None,
     *,
     part: Part = "test",
+    tta: bool = False,
     data_root: str | Path | None = None,
 ) -> Evaluation:
     """Tests a run folder's network, or an exported one, on a part of a data set.
 
+    With `tta`, by the mean over several views of each picture (`deploy.predict.run_views`).
     `data` None is the run's own; for an exported file the known set that it was trained on. Raises
     InputError for a network that is none, for data with other classes or channels, and for a run's
     own data split otherwise.
@@ -95,13 +104,14 @@ def evaluate_network(
     network = open_network(path)
     if not isinstance(data, Data):
         data = own_data(Path(path), data, network, data_root)
-    return assess(network, data, part)
+    return assess(network, data, part, tta=tta)
 
 
-def assess(network: Deployed, data: Data, part: Part) -> Evaluation:
+def assess(network: Deployed, data: Data, part: Part, *, tta: bool = False) -> Evaluation:
     """Tests an opened network on a part of data that are at hand.
 
-    Raises InputError for data with other classes or channels.
+    Pictures that cannot be read are left out. Raises InputError for data with other classes or
+    channels.
     """
     path, (channels, side, _) = network.path, network.shape
     if list(data.classes) != network.labels:
@@ -110,11 +120,17 @@ def assess(network: Deployed, data: Data, part: Part) -> Evaluation:
         raise InputError(f"{path} takes {channels} channels, {data.title} has {data.channels}.")
     images = getattr(data, part)
     rows, labels = [], []
-    for pixels, truth in pictures(images, side, len(images)):
-        rows.append(network.run(pixels))
+    left_out = LeftOut()
+    for pixels, truth in pictures(images, side, len(images), left_out):
+        rows.append(run_views(network, pixels) if tta else network.run(pixels))
         labels.append(truth)
-    names = [str(p) for p in images.paths] if isinstance(images, FileImages) else None
-    return figures(np.concatenate(rows), np.concatenate(labels), data, part, names)
+    if not rows:
+        raise InputError(f"None of the pictures in the {part} part of {data.title} can be read.")
+    names = None
+    if isinstance(images, FileImages):
+        names = [str(p) for p in images.paths if p not in left_out]
+    found = figures(np.concatenate(rows), np.concatenate(labels), data, part, names)
+    return replace(found, left_out=tuple(f"{shown(p)} ({r})" for p, r in left_out.reasons.items()))
 
 
 def run_data(run: Run, data: str | Path | None = None, *, root: str | Path | None = None) -> Data:
@@ -177,6 +193,7 @@ def figures(
         loss=float(-np.log(np.maximum(own, np.finfo(np.float32).tiny)).mean()),
         calibration_error=_calibration_error(sure, right),
         macro_f1=float(f1.mean()),
+        balanced_accuracy=float(recall[support > 0].mean()),
         classes=tuple(
             ClassFigures(
                 data.classes[i], float(precision[i]), float(recall[i]), float(f1[i]), int(n)

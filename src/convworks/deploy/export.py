@@ -1,7 +1,6 @@
 """From a run to a file for ONNX Runtime, OpenVINO or `torch.export`, checked before it is kept."""
 
 import json
-import os
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
@@ -20,7 +19,9 @@ from convworks.data.augment import Preparation, scale
 from convworks.data.loader import open_loader
 from convworks.data.sources import load_data
 from convworks.data.splits import Data, Images
+from convworks.data.unreadable import LeftOut
 from convworks.deploy.card import write_card
+from convworks.deploy.place import put_in_place
 from convworks.deploy.runtime import ENTRY, INPUT, OUTPUT, SUFFIXES, Pixels, open_deployed, runtime
 from convworks.errors import ConvworksError, InputError, UsageError, unknown
 from convworks.measure.display import Displayed
@@ -127,35 +128,10 @@ def export(
                 _WRITERS[format](shipped, made, metadata, _ranges(run, data) if int8 else None)
             found = _check(run, data, shipped, made, path, format, int8)
             write_card(made.with_name(f"{made.name}.md"), run, data, found, metadata)
-            _put_in_place(Path(folder), path.parent)
+            put_in_place(Path(folder), path.parent)
     except OSError as error:
         raise InputError(f"Cannot write {path} ({error.strerror or error}).") from error
     return found
-
-
-def _put_in_place(made: Path, folder: Path) -> None:
-    """Moves all files of one folder to another, or none: what they replace comes back then."""
-    files = sorted(file for file in made.iterdir() if file.is_file())
-    for file in files:
-        if (folder / file.name).is_dir():
-            raise InputError(f"{folder / file.name} is a folder, in the way of a file: move it.")
-    old = made / "old"
-    old.mkdir()
-    try:
-        for file in files:
-            with file.open("rb+") as written:
-                os.fsync(written.fileno())
-            target = folder / file.name
-            if target.exists():
-                target.replace(old / file.name)
-            file.replace(target)
-    except BaseException:  # Ctrl-C too
-        for file in files:
-            if (old / file.name).exists():
-                (old / file.name).replace(folder / file.name)
-            elif not file.exists():
-                (folder / file.name).unlink()
-        raise
 
 
 def describe(run: Run, data: str) -> dict[str, Any]:
@@ -176,6 +152,7 @@ def describe(run: Run, data: str) -> dict[str, Any]:
             " normalisation is in the network",
         },
         "output": {"name": OUTPUT, "shape": [len(run.classes)], "type": "float32"},
+        "mirror": "flip" in (run.config.augment or ""),
         "normalisation": {"mean": run.preparation.mean, "std": run.preparation.std},
         "data": data,
         "run_test_accuracy": run.summary.test_accuracy if run.summary else None,
@@ -195,6 +172,12 @@ def _target(run: Run, kind: Format, out: str | Path | None, int8: bool) -> Path:
         raise InputError(f"A file for {kind} ends in {suffix}: name it {path.with_suffix(suffix)}.")
     if not path.parent.is_dir():
         raise InputError(f"There is no folder {path.parent} to write {path.name} in.")
+    beside = [path.with_name(f"{path.name}.md"), path.with_suffix(".bin")]
+    for file in beside if kind == "openvino" else beside[:1]:
+        if file.is_file() and not path.exists():  # no earlier export's
+            raise InputError(
+                f"{file} is in the way of what is written beside {path.name}: move it."
+            )
     return path
 
 
@@ -334,10 +317,20 @@ def _ranges(run: Run, data: Data) -> Iterator[Pixels]:
     return (pixels for pixels, _ in pictures(some, run.preparation.image_size, CALIBRATION))
 
 
-def pictures(images: Images, side: int, count: int) -> Iterator[tuple[Pixels, np.ndarray]]:
-    """Batches of the first pictures of a part at the network's size, and their labels."""
-    cpu = torch.device("cpu")
-    loader = open_loader(images, batch_size=BATCH, image_size=side, device=cpu)
+def pictures(
+    images: Images, side: int, count: int, left_out: LeftOut | None = None
+) -> Iterator[tuple[Pixels, np.ndarray]]:
+    """Batches of the first pictures of a part at the network's size, and their labels.
+
+    Those that cannot be read are left out.
+    """
+    loader = open_loader(
+        images,
+        batch_size=BATCH,
+        image_size=side,
+        device=torch.device("cpu"),
+        left_out=left_out or LeftOut(),
+    )
     for pixels, labels in loader.epoch():
         if count <= 0:
             return

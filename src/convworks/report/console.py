@@ -4,6 +4,7 @@ It goes to standard error, so that standard output holds results only. Where tha
 there are lines and no bar.
 """
 
+from time import perf_counter
 from types import TracebackType
 
 from rich.console import Console
@@ -45,6 +46,7 @@ class ConsoleProgress(Observer):
             disable=not self.console.is_terminal,
         )
         self.task: TaskID | None = None
+        self.begun = 0.0
         self.epochs = 0
 
     def __exit__(
@@ -58,6 +60,23 @@ class ConsoleProgress(Observer):
 
     def _print(self, text: str) -> None:
         self.console.print(text, highlight=False, soft_wrap=True, markup=False)
+
+    def read(self, done: int, count: int) -> None:
+        """Moves a bar of its own, with a line in its place when all is read."""
+        if self.task is None:
+            self.begun = perf_counter()
+            self.bar.start()
+            self.task = self.bar.add_task("reading pictures", total=count, figures="")
+        self.bar.update(self.task, completed=done)
+        if done == count:
+            self.bar.remove_task(self.task)
+            self.bar.refresh()  # else what is printed next redraws it
+            self.task = None
+            self._print(f"read {count:,} pictures in {perf_counter() - self.begun:.1f} s")
+
+    def note(self, text: str) -> None:
+        """A line."""
+        self._print(text)
 
     def begin(self, plan: Plan) -> None:
         """Says what is trained on what, where and how."""

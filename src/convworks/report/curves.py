@@ -18,7 +18,7 @@ TRAIN_COLOUR, VAL_COLOUR = COLOURS[:2]
 
 
 def curves(history: Sequence[EpochRecord], title: str = "") -> "Figure":
-    """Loss (left) and accuracy (right) over the epochs, training and validation."""
+    """Loss (left) and accuracy (right, 0…1) over the epochs, training and validation."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, 3.2), layout="constrained")
@@ -123,6 +123,10 @@ class LivePlot(Observer):
     def __init__(self) -> None:
         self.title = ""
         self.handle: Any = None
+
+    def note(self, text: str) -> None:
+        """A line."""
+        sys.stderr.write(f"{text}\n")
 
     def begin(self, plan: Plan) -> None:
         """Remembers the title."""

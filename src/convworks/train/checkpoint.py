@@ -5,6 +5,7 @@ metrics.jsonl      a record an epoch
 last.pt            to resume: weights, optimizer, position; loads with weights_only=True
 best.safetensors   the weights of the best epoch, with what is needed to use them
 summary.json       the final figures, once the run is complete
+pictures.json      pictures that were left out, or are in two parts at once, if there are any
 curves.svg         the curves
 """
 
@@ -26,7 +27,8 @@ from convworks.errors import InputError, TrainingError
 from convworks.train.observer import EpochRecord, RunSummary
 
 CONFIG, METRICS, LAST, BEST = "config.json", "metrics.jsonl", "last.pt", "best.safetensors"
-SUMMARY, CURVES, LOCK = "summary.json", "curves.svg", ".lock"
+SUMMARY, CURVES, PICTURES = "summary.json", "curves.svg", "pictures.json"
+LOCK = ".lock"
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
@@ -89,6 +91,14 @@ def read_settings(folder: Path) -> dict[str, Any]:
     return settings
 
 
+def check_free(out: Path | None) -> None:
+    """InputError when the folder already holds a run."""
+    if out and any((out / name).exists() for name in (CONFIG, METRICS, LAST, BEST, SUMMARY)):
+        raise InputError(
+            f"{out} already holds a run: add --resume to go on with it, or choose another --out."
+        )
+
+
 def create_run_folder(out: Path | None, title: str) -> Path:
     """A new folder: `out`, or the first of runs/TITLE, runs/TITLE-2, … that does not exist.
 
@@ -96,11 +106,7 @@ def create_run_folder(out: Path | None, title: str) -> Path:
     """
     try:
         if out is not None:
-            if any((out / name).exists() for name in (CONFIG, METRICS, LAST, BEST, SUMMARY)):
-                raise InputError(
-                    f"{out} already holds a run: add --resume to go on with it, or choose another"
-                    " --out."
-                )
+            check_free(out)
             out.mkdir(parents=True, exist_ok=True)
             return out
         number = 1

@@ -21,6 +21,7 @@ RecipeName = Literal["book", "modern", "quick"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Compile = Literal["auto", "on", "off"]
+ClassWeights = Literal["none", "balanced"]
 
 
 def _shown(kind: object, default: str = "the recipe's") -> object:
@@ -67,6 +68,12 @@ class TrainConfig:
     Weights and their updates stay fp32."""
     compile: Compile = "auto"
     """Whether to run the network through torch.compile; auto: off."""
+    class_weights: ClassWeights = "none"
+    """balanced: a picture of a class with n of all N counts N/(classes·n) times in the loss."""
+    strict: bool = False
+    """Refuse a folder in which any picture cannot be read."""
+    max_unreadable: float = 0.05
+    """Share of a folder's pictures that may be unreadable; five may always. They are left out."""
     workers: Annotated[int | None, _shown("INT", "one a core, 8 at most")] = None
     """Threads that decode pictures from files."""
     sync_norms: Switch = "on"
@@ -110,6 +117,8 @@ class TrainConfig:
                 f"--save-every takes steps such as 500 or minutes such as 10min, not"
                 f" {self.save_every!r}."
             )
+        if not 0 <= self.max_unreadable <= 1:
+            raise UsageError(f"--max-unreadable must lie in 0…1, not {self.max_unreadable}.")
         if not 0 <= self.seed < 2**63:
             raise UsageError(f"--seed must lie in 0…2⁶³ − 1, not {self.seed}.")
 
@@ -137,6 +146,7 @@ CHOICES: dict[str, tuple[str, ...]] = RECIPES_CHOICES | {
     "precision": get_args(Precision),
     "compile": get_args(Compile),
     "sync_norms": get_args(Switch),
+    "class_weights": get_args(ClassWeights),
 }
 """A type checker sees a wrong value; whoever uses none is told here."""
 

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from convworks.data.augment import Preparation
-from convworks.data.loader import Loader, open_loader
-from convworks.data.splits import Data, Images
+from convworks.data.loader import Loader
+from convworks.data.splits import Data
 from convworks.errors import InputError, UsageError
 from convworks.measure.summary import Summary, summarize
 from convworks.nets.registry import spec_of
@@ -26,6 +26,7 @@ from convworks.train.device import (
     precision_name,
 )
 from convworks.train.observer import EpochRecord, History, Observer, Plan, RunSummary
+from convworks.train.pictures import Pictures, balance, open_parts
 from convworks.train.processes import Processes
 from convworks.train.recipes import Recipe, resolve
 from convworks.train.run import Metrics
@@ -34,7 +35,9 @@ from convworks.train.synced_norms import with_synced_norms
 
 MOMENTUM = 0.9
 
-MAY_DIFFER = frozenset(("out", "device", "workers", "compile", "init", "save_every"))
+MAY_DIFFER = frozenset(
+    ("out", "device", "workers", "compile", "init", "save_every", "strict", "max_unreadable")
+)
 """Settings that a resumed run may have otherwise than when it was begun."""
 
 
@@ -72,6 +75,10 @@ class Job:
     """Channels-last for our networks; others may count on the usual one, with `x.view(n, -1)`."""
     train: Loader
     val: Loader
+    test: Loader
+    pictures: Pictures
+    class_weights: Tensor | None
+    """What a picture of each class counts in the loss; None: all alike."""
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
     state: State
@@ -136,6 +143,7 @@ class Job:
             "data": {**asdict(self.data.spec), "digest": self.data.digest},
             "train": self.config.to_dict(),
             "device": str(self.device),
+            "class_weights": None if self.class_weights is None else self.class_weights.tolist(),
             **self._identity(),
             "environment": environment(self.device),
         }
@@ -152,8 +160,13 @@ class Job:
         """Reads where the run stands, or writes the config of a new one."""
         if resume:
             self.restore()
+            self.pictures.known(self.path)
+            if checkpoint.read_summary(self.path) is None:
+                self.pictures.look((self.train, self.val, self.test))
         elif self.processes.first:
             checkpoint.write_json(self.path / checkpoint.CONFIG, self.settings())
+        if self.processes.first:
+            self.pictures.write(self.path)
 
     def save(self) -> None:
         """Writes last.pt."""
@@ -213,6 +226,8 @@ class Job:
         now = json.loads(json.dumps(self.settings()))
         for section in ("model", "data", "preparation", "train"):
             theirs, ours = begun.get(section) or {}, now[section] or {}
+            if section == "train":  # what came with a later version was as it now is by default
+                theirs = TrainConfig().to_dict() | theirs
             if section == "data" and theirs.get("digest") == ours["digest"]:
                 theirs = theirs | {"name": ours["name"]}  # the same pictures in another place
             for name in sorted((theirs.keys() | ours.keys()) - MAY_DIFFER):
@@ -253,8 +268,13 @@ def open_job(
     layout = torch.channels_last if spec else torch.contiguous_format
     model.to(device, memory_format=layout)  # type: ignore[call-overload]
     _check_shares(min(recipe.batch_size, len(data.train)), processes)
+    pictures = Pictures(data, config, observers)
+    train, val, test = open_parts(data, config, recipe, device, pictures.left_out, processes.share)
+    if not resume:
+        if processes.first:
+            checkpoint.check_free(config.out)  # before what takes long
+        pictures.look((train, val, test))
     path = _open_folder(config, f"{_title(model)}-{data.title}", resume, processes)
-    crop = "crop" in recipe.augment
     return Job(
         path=path,
         config=replace(config, out=path, precision=precision_name(precision), **asdict(recipe)),
@@ -267,22 +287,15 @@ def open_job(
         precision=precision,
         prepare=_preparation(data, recipe),
         layout=layout,
-        train=part_loader(
-            data.train,
-            data,
-            config,
-            recipe,
-            device,
-            processes,
-            shuffle=True,
-            crop=crop,
-            keeping=True,
-        ),
-        val=part_loader(data.val, data, config, recipe, device, processes, keeping=True),
+        train=train,
+        val=val,
+        test=test,
+        pictures=pictures,
+        class_weights=balance(data, device) if config.class_weights == "balanced" else None,
         optimizer=make_optimizer(model, recipe),
         scaler=torch.amp.GradScaler(device.type, enabled=precision == torch.float16),
         state=State(torch.zeros(2, device=device)),
-        observers=observers if processes.first else (),
+        observers=observers,
         processes=processes,
     )
 
@@ -317,32 +330,6 @@ def _network(
     if not processes.alone and config.sync_norms == "on":
         network = with_synced_norms(network)
     return network
-
-
-def part_loader(
-    images: Images,
-    data: Data,
-    config: TrainConfig,
-    recipe: Recipe,
-    device: torch.device,
-    processes: Processes,
-    *,
-    shuffle: bool = False,
-    crop: bool = False,
-    keeping: bool = False,
-) -> Loader:
-    """The loader of one part of the data."""
-    return open_loader(
-        images,
-        batch_size=recipe.batch_size,
-        image_size=data.image_size,
-        device=device,
-        workers=config.workers,
-        shuffle=shuffle,
-        crop=crop,
-        keeping=keeping,
-        share=processes.share,
-    )
 
 
 def _preparation(data: Data, recipe: Recipe) -> Preparation:

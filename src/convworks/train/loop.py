@@ -25,7 +25,7 @@ from convworks.errors import DivergedError
 from convworks.train import checkpoint
 from convworks.train.config import TrainConfig
 from convworks.train.device import arithmetic, memory_kept
-from convworks.train.job import Job, State, best_epoch, open_job, part_loader
+from convworks.train.job import Job, State, best_epoch, open_job
 from convworks.train.observer import EpochRecord, Observer, Progress
 from convworks.train.processes import Processes, together
 from convworks.train.run import Metrics, Run, load, measure
@@ -52,13 +52,15 @@ def fit(
         stack.enter_context(arithmetic())
         config = config or TrainConfig()
         processes = stack.enter_context(together(config.device))
+        if not processes.first:
+            observers = ()
+        for observer in observers:
+            stack.enter_context(observer)
         job = open_job(model, data, config, observers, resume, processes)
         if processes.first:
             stack.enter_context(checkpoint.claimed(job.path))
         job.begin(resume)
         stack.enter_context(memory_kept(job.device))
-        for observer in job.observers:
-            stack.enter_context(observer)
         if processes.told(checkpoint.read_summary(job.path)) is None:
             _run(job, stack.enter_context(_stop_signals(processes)))
         processes.wait()
@@ -113,6 +115,7 @@ def _train_epoch(job: Job, stop: "Stop") -> None:
             labels,
             precision=job.precision,
             label_smoothing=job.recipe.label_smoothing,
+            class_weights=job.class_weights,
             auxiliary_weight=getattr(job.model, "auxiliary_weight", 0.3),
         )
         losses.append(loss)
@@ -187,9 +190,8 @@ def _test(job: Job) -> Metrics:
     last = copy.deepcopy(job.model.state_dict())
     weights, _ = checkpoint.load_weights(job.path)
     checkpoint.apply_weights(job.model, weights, job.path)
-    loader = part_loader(job.data.test, job.data, job.config, job.recipe, job.device, job.processes)
     try:
-        return _measure(job, loader)
+        return _measure(job, job.test)
     finally:
         job.model.load_state_dict(last)  # what last.pt must hold if this is stopped
 

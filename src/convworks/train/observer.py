@@ -17,6 +17,7 @@ class EpochRecord:
     train_accuracy: float
     """Over the epoch's pictures as they were trained on, while the weights changed."""
     val_loss: float
+    """Mean cross-entropy, in nats."""
     val_accuracy: float
     lr: float
     """Of the last step."""
@@ -76,6 +77,7 @@ class RunSummary:
     val_accuracy: float
     """Of the best epoch, whose weights are kept."""
     test_loss: float
+    """Mean cross-entropy, in nats."""
     test_accuracy: float
     """Of those weights, on pictures used for nothing else."""
     test_images: int
@@ -84,6 +86,7 @@ class RunSummary:
     seconds: float
     """All epochs together, as far as they were saved."""
     device: str
+    """`cpu`, `cuda` or `mps`."""
     precision: str
 
 
@@ -97,6 +100,12 @@ class Observer(AbstractContextManager["Observer", None]):
         traceback: TracebackType | None,
     ) -> None:
         """The run has ended, in whatever way."""
+
+    def read(self, done: int, count: int) -> None:
+        """So many of so many picture files have been read, before training begins."""
+
+    def note(self, text: str) -> None:
+        """Something about the pictures that one should know; mostly before training begins."""
 
     def begin(self, plan: Plan) -> None:
         """The first step is about to start."""

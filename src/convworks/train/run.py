@@ -14,6 +14,7 @@ from torch import nn
 from convworks.data.augment import Preparation
 from convworks.data.loader import Loader, open_loader
 from convworks.data.splits import Data
+from convworks.data.unreadable import LeftOut
 from convworks.errors import InputError, unknown
 from convworks.measure.display import Displayed, html_table, named_values
 from convworks.nets.registry import create_model
@@ -29,7 +30,7 @@ class Metrics(Displayed):
     """How a network does on a part of a data set."""
 
     loss: float
-    """Mean cross-entropy."""
+    """Mean cross-entropy, in nats."""
     accuracy: float
     """0…1."""
     images: int
@@ -129,8 +130,9 @@ def evaluate(
 ) -> Metrics:
     """Loss and accuracy of a run's best weights on a part of a data set, computed in fp32.
 
-    The model is moved to the device. Raises InputError for other classes or channels than the
-    run's, and for the run's own data split otherwise: some of the part was trained on then.
+    Pictures are prepared as the run's were, unreadable ones left out. The model is moved to the
+    device. Raises InputError for other classes or channels than the run's, and for the run's own
+    data split otherwise: some of the part was trained on then.
     """
     if part not in ("train", "val", "test"):
         raise unknown("part", part, ("train", "val", "test"))
@@ -141,6 +143,7 @@ def evaluate(
         batch_size=batch_size,
         image_size=run.preparation.image_size,
         device=place,
+        left_out=LeftOut(),
     )
     with memory_kept(place):
         return measure(run.model.to(place), loader, run.preparation, place, torch.float32)
@@ -177,11 +180,12 @@ def measure(
 ) -> Metrics:
     """Loss and accuracy over all of a loader's pictures, the model in evaluation mode.
 
-    Of several processes each computes its share.
+    Those that cannot be read are not counted; InputError when that is all. Of several processes
+    each computes its share.
     """
     started, training = perf_counter(), model.training
     model.eval()
-    tally = torch.zeros(2, device=device)
+    tally, count = torch.zeros(2, device=device), 0
     for pixels, labels in loader.epoch():
         if len(labels) == 0:
             continue  # fewer pictures than processes
@@ -189,7 +193,10 @@ def measure(
             logits = model(prepare(pixels))
         loss = F.cross_entropy(logits.float(), labels, reduction="sum")
         tally += torch.stack([loss, (logits.argmax(1) == labels).sum()])
+        count += len(labels)
     model.train(training)
-    loss_sum, correct = processes.sum(tally).tolist()
-    count = loader.count
+    loss_sum, correct, read = processes.sum(torch.cat([tally, tally.new_tensor([count])])).tolist()
+    count = round(read)
+    if not count:
+        raise InputError("None of the pictures to test with can be read.")
     return Metrics(loss_sum / count, correct / count, count, perf_counter() - started)

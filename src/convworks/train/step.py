@@ -16,18 +16,20 @@ def train_step(
     *,
     precision: torch.dtype,
     label_smoothing: float = 0.0,
+    class_weights: Tensor | None = None,
     auxiliary_weight: float = 0.3,
 ) -> tuple[Tensor, Tensor]:
     """Forward, backward, update. Returns logits and their mean cross-entropy, detached.
 
     A network with auxiliary heads gives a tuple in training, the main logits first; the others'
-    losses are added with `auxiliary_weight`.
+    losses are added with `auxiliary_weight`. With `class_weights`, a number a class, the mean is
+    the weighted one of the pictures.
     """
     with torch.autocast(images.device.type, precision, precision != torch.float32):
         output = network(images)
     logits, *early = output if isinstance(output, tuple) else (output,)
     loss, *others = (
-        F.cross_entropy(head.float(), labels, label_smoothing=label_smoothing)
+        _cross_entropy(head.float(), labels, label_smoothing, class_weights)
         for head in (logits, *early)
     )
     scaler.scale(loss + auxiliary_weight * sum(others)).backward()  # type: ignore[no-untyped-call]
@@ -35,3 +37,14 @@ def train_step(
     scaler.update()
     optimizer.zero_grad()
     return logits.detach(), loss.detach()
+
+
+def _cross_entropy(
+    logits: Tensor, labels: Tensor, smoothing: float, weights: Tensor | None
+) -> Tensor:
+    """The pictures are weighted; PyTorch's own weights would also move the smoothed targets."""
+    if weights is None:
+        return F.cross_entropy(logits, labels, label_smoothing=smoothing)
+    each = F.cross_entropy(logits, labels, label_smoothing=smoothing, reduction="none")
+    counted = weights[labels]
+    return (each * counted).sum() / counted.sum()

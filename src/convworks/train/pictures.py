@@ -1,0 +1,199 @@
+"""A look at a set's pictures before the first step: unreadable, uneven, in two parts at once.
+
+Pictures in files are decoded once for it, and then kept for the epochs. A set too large to be kept
+is not read beforehand unless unreadable pictures are to be refused: what cannot be read is found on
+the way, to the same effect, and nothing is compared.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from convworks.data.duplicates import find_alike
+from convworks.data.folder import UnreadableError, shown
+from convworks.data.loader import FileLoader, Loader, open_loader
+from convworks.data.share import Share
+from convworks.data.splits import Data, FileImages, Images, MemoryImages, below
+from convworks.data.unreadable import LeftOut, check_few
+from convworks.train import checkpoint
+from convworks.train.config import TrainConfig
+from convworks.train.observer import Observer
+from convworks.train.recipes import Recipe
+
+UNEVEN = 3
+"""A class with so many times the pictures of another is told of."""
+LISTED, PAIRS = 10, 3
+"""So many files, and so many pairs, are named while training; a file has all."""
+COMPARED = 10**9
+"""So many pairs of pictures are compared at most, in about twenty seconds on two cores."""
+
+
+@dataclass
+class Pictures:
+    """What was found, and what still is."""
+
+    data: Data
+    config: TrainConfig
+    observers: Sequence[Observer]
+    left_out: LeftOut = field(default_factory=LeftOut)
+    duplicates: dict[str, list[tuple[str, str, float]]] = field(default_factory=dict)
+    """By part: a picture, the one of the training part that it is like, their correlation."""
+    path: Path | None = None
+    """The run folder, once there is one."""
+
+    def note(self, text: str) -> None:
+        """Tells whoever watches."""
+        for observer in self.observers:
+            observer.note(text)
+
+    def known(self, folder: Path) -> None:
+        """Takes what the run already left out: that stays so, whatever the files are now."""
+        if not (folder / checkpoint.PICTURES).exists():
+            return
+        saved = checkpoint.read_json(folder / checkpoint.PICTURES)
+        listed, self.duplicates = saved.get("unreadable", {}), saved.get("near_duplicates", {})
+        for path in self._files():
+            if (name := self._name(path)) in listed:
+                self.left_out.reasons[path] = str(listed[name])
+
+    def look(self, loaders: Sequence[Loader]) -> None:
+        """Reads what is to be read: the parts' loaders, training first.
+
+        InputError when too many pictures cannot be read.
+        """
+        self._uneven()
+        files = [one for one in loaders if isinstance(one, FileLoader)]
+        small: Sequence[Tensor] = ()
+        if files and (self.config.strict or all(one.kept is not None for one in files)):
+            small = self._read(files)
+        elif files:
+            self.note(
+                "too many pictures to be kept in memory: they are not read beforehand, nor searched"
+                " for copies in two parts"
+            )
+        for path, reason in list(self.left_out.reasons.items())[:LISTED]:
+            self.note(f"left out: {shown(path)} ({reason})")
+        self._check()
+        self._alike(small)
+        self.left_out.tell = self._found_late
+
+    def write(self, path: Path) -> None:
+        """Into the run folder, if there is anything to say."""
+        self.path = path
+        if self.left_out.reasons or any(self.duplicates.values()):
+            checkpoint.write_json(path / checkpoint.PICTURES, self.to_dict())
+        more = len(self.left_out.reasons) - LISTED
+        if more > 0:
+            self.note(f"{more:,} more left out: {path / checkpoint.PICTURES} lists them")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values: names below the data's folder."""
+        unreadable = {self._name(p): reason for p, reason in self.left_out.reasons.items()}
+        return {"unreadable": unreadable, "near_duplicates": self.duplicates}
+
+    def _read(self, files: Sequence[FileLoader]) -> list[Tensor]:
+        before = [0, *accumulate(one.count for one in files)]
+
+        def tell(offset: int, done: int) -> None:
+            for observer in self.observers:
+                observer.read(offset + done, before[-1])
+
+        return [
+            one.read(lambda done, offset=offset: tell(offset, done))  # type: ignore[misc]
+            for one, offset in zip(files, before, strict=False)
+        ]
+
+    def _uneven(self) -> None:
+        counts = torch.bincount(self.data.train.labels, minlength=len(self.data.classes))
+        least, most = int(counts.argmin()), int(counts.argmax())
+        if counts[most] < UNEVEN * counts[least]:
+            return
+        balanced = self.config.class_weights == "balanced"
+        self.note(
+            f"uneven classes: {counts[least]:,} ({shown(self.data.classes[least])}) to"
+            f" {counts[most]:,} ({shown(self.data.classes[most])}) training pictures; "
+            + ("each class counts alike" if balanced else "--class-weights balanced evens them out")
+        )
+
+    def _alike(self, small: Sequence[Tensor]) -> None:
+        """Validation and test against training."""
+        for part, thumbnails in zip(("val", "test"), small[1:], strict=False):
+            there, train = getattr(self.data, part), self.data.train
+            if len(there) * len(train) > COMPARED:
+                self.note(f"too many pictures to search {part} for copies of training pictures")
+                continue
+            found = find_alike(thumbnails, small[0])
+            if not found or isinstance(there, MemoryImages) or isinstance(train, MemoryImages):
+                continue
+            pairs = [
+                (self._name(there.paths[x.place]), self._name(train.paths[x.other]), x.correlation)
+                for x in found
+            ]
+            self.duplicates[part] = pairs
+            other = sum(bool(there.labels[x.place] != train.labels[x.other]) for x in found)
+            few = "; ".join(f"{a} ≈ {b}" for a, b, _ in pairs[:PAIRS])
+            self.note(
+                f"{len(found):,} of {len(there):,} {part} pictures are nearly in the training part"
+                + (f", {other:,} of them under another class" if other else "")
+                + f": {few}{'; …' if len(pairs) > PAIRS else ''}. Accuracy there is flattered."
+            )
+
+    def _found_late(self, error: UnreadableError) -> None:
+        """While training: told, listed, and refused when they become too many."""
+        if len(self.left_out.reasons) <= LISTED:
+            self.note(f"left out: {shown(error.path)} ({error.reason})")
+        if self.path is not None:
+            checkpoint.write_json(self.path / checkpoint.PICTURES, self.to_dict())
+        self._check()
+
+    def _check(self) -> None:
+        count = sum(map(len, (self.data.train, self.data.val, self.data.test)))
+        check_few(self.left_out, count, self.config.max_unreadable, self.config.strict)
+
+    def _files(self) -> list[Path]:
+        parts = (self.data.train, self.data.val, self.data.test)
+        return [p for part in parts if isinstance(part, FileImages) for p in part.paths]
+
+    def _name(self, path: Path) -> str:
+        """A printable name, as the file and the notes have it."""
+        return shown(below(path, self.data.spec.name))
+
+
+def open_parts(
+    data: Data,
+    config: TrainConfig,
+    recipe: Recipe,
+    device: torch.device,
+    left_out: LeftOut,
+    share: Share,
+) -> tuple[Loader, Loader, Loader]:
+    """The loaders of train, val and test."""
+
+    def part(images: Images, **how: bool) -> Loader:
+        return open_loader(
+            images,
+            batch_size=recipe.batch_size,
+            image_size=data.image_size,
+            device=device,
+            workers=config.workers,
+            keeping=True,
+            share=share,
+            left_out=left_out,
+            **how,
+        )
+
+    train = part(data.train, shuffle=True, crop="crop" in recipe.augment)
+    val = part(data.val)
+    return train, val, val if data.test is data.val else part(data.test)
+
+
+def balance(data: Data, device: torch.device) -> Tensor:
+    """What a picture of each class counts: N/(classes·n) for a class with n of N (King and Zeng
+    2001, scikit-learn's "balanced"), so that the mean over the training part is 1."""
+    counts = torch.bincount(data.train.labels, minlength=len(data.classes))
+    return (counts.sum() / (len(counts) * counts.clamp(min=1))).float().to(device)

@@ -41,36 +41,42 @@ def fit(
     *,
     observers: Sequence[Observer] = (),
     resume: bool = False,
+    test: bool = True,
 ) -> Run:
     """Trains `model` in place and returns the run, the best epoch's weights in the model.
 
-    See `convworks.api.fit`, which is this with the usual observers.
+    See `convworks.api.fit`, which is this with the usual observers. Without `test` the run is left
+    before its one look at the test part, which resuming it takes.
     """
     with ExitStack() as stack:
         stack.enter_context(torch.random.fork_rng(range(torch.cuda.device_count())))
         stack.enter_context(arithmetic())
         job = open_job(model, data, config or TrainConfig(), observers, resume)
         stack.enter_context(memory_kept(job.device))
+        if job.trunk:
+            stack.callback(job.trunk.thaw)
         for observer in observers:
             stack.enter_context(observer)
         if checkpoint.read_summary(job.path) is None:
-            _run(job, stack.enter_context(_stop_signals()))
+            _run(job, stack.enter_context(_stop_signals()), test)
     return load(job.path, model=model)
 
 
-def _run(job: Job, stop: "Stop") -> None:
+def _run(job: Job, stop: "Stop", test: bool) -> None:
     """The epochs that are left, one look at the test part with the best weights, the figures."""
     job.publish()
     for observer in job.observers:
         observer.begin(job.plan())
     try:
-        while job.state.epoch < job.recipe.epochs:
+        while not job.over:
             _train_epoch(job, stop)
             with stop.at_once():
                 val = measure(job.model, job.val, job.prepare, job.device, job.precision)
             _close_epoch(job, val)
+        if not test:
+            return
         with stop.at_once():
-            test = _test(job)
+            found = _test(job)
     except Stopped:
         job.save()
         raise KeyboardInterrupt(
@@ -78,32 +84,19 @@ def _run(job: Job, stop: "Stop") -> None:
         ) from None
     for observer in job.observers:
         observer.end()
-    summary = job.summarize(best_epoch(job.state.history), test)
+    summary = job.summarize(best_epoch(job.state.history), found)
     checkpoint.write_json(job.path / checkpoint.SUMMARY, asdict(summary))
 
 
 def _train_epoch(job: Job, stop: "Stop") -> None:
     """The rest of the current epoch, step by step. Raises Stopped between two steps."""
-    seed, state = job.config.seed, job.state
+    state = job.state
     losses: list[Tensor] = []
     reported = perf_counter()
     started = reported - state.seconds
-    job.model.train()
+    job.set_mode()
     for pixels, labels in _batches(job, stop):
-        generator = _seed(job.device, mix(seed, state.epoch, state.batch))
-        for group in job.optimizer.param_groups:
-            group["lr"] = _lr(job)
-        images = job.prepare(_augment(job, pixels, generator))
-        logits, loss = train_step(
-            job.network,
-            job.optimizer,
-            job.scaler,
-            images.contiguous(memory_format=job.layout),
-            labels,
-            precision=job.precision,
-            label_smoothing=job.recipe.label_smoothing,
-            auxiliary_weight=getattr(job.model, "auxiliary_weight", 0.3),
-        )
+        logits, loss = take_step(job, pixels, labels, _lr(job))
         losses.append(loss)
         right = (logits.argmax(1) == labels).sum()
         state.tally += torch.stack([loss * len(labels), right])
@@ -118,6 +111,24 @@ def _train_epoch(job: Job, stop: "Stop") -> None:
     if stop.requested:
         _check_weights(job)
         raise Stopped
+
+
+def take_step(job: Job, pixels: Tensor, labels: Tensor, lr: float) -> tuple[Tensor, Tensor]:
+    """One step with the batch that is next, at a learning rate; logits and loss."""
+    generator = _seed(job.device, mix(job.config.seed, job.state.epoch, job.state.batch))
+    for group in job.optimizer.param_groups:
+        group["lr"] = lr * group.get("lr_scale", 1.0)  # runs of version 0.1 have none
+    images = job.prepare(_augment(job, pixels, generator))
+    return train_step(
+        job.network,
+        job.optimizer,
+        job.scaler,
+        images.contiguous(memory_format=job.layout),
+        labels,
+        precision=job.precision,
+        label_smoothing=job.recipe.label_smoothing,
+        auxiliary_weight=getattr(job.model, "auxiliary_weight", 0.3),
+    )
 
 
 def _batches(job: Job, stop: "Stop") -> Iterator[Batch]:

@@ -46,6 +46,8 @@ class Plan:
     device: str
     precision: str
     path: Path
+    init: str = ""
+    """What of the network did not begin fresh, and what did."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,8 @@ class RunSummary:
     """All epochs together, as far as they were saved."""
     device: str
     precision: str
+    stopped_early: bool = False
+    """Whether --patience ended it before the last epoch."""
 
 
 class Observer(AbstractContextManager["Observer", None]):

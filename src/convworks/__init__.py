@@ -19,12 +19,15 @@ if TYPE_CHECKING:
         Contestant,
         Exported,
         Memory,
+        RateTest,
         Run,
         TrainConfig,
+        Tuned,
         benchmark,
         create_model,
         evaluate,
         export,
+        find_lr,
         fit,
         list_models,
         load,
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
         predict_memory,
         resume,
         summarize,
+        tune,
     )
     from convworks.deploy.report import write_report
     from convworks.estimator import Classifier
@@ -46,13 +50,16 @@ __all__ = [
     "Contestant",
     "Exported",
     "Memory",
+    "RateTest",
     "Run",
     "TrainConfig",
+    "Tuned",
     "benchmark",
     "create_model",
     "evaluate",
     "export",
     "figures",
+    "find_lr",
     "fit",
     "list_models",
     "load",
@@ -62,6 +69,7 @@ __all__ = [
     "resume",
     "study",
     "summarize",
+    "tune",
     "write_report",
 ]
 

@@ -59,11 +59,26 @@ def network(seed: int, classes: int = 5, channels: int = 1) -> nn.Module:
     )
 
 
+def small_net(seed: int, classes: int) -> nn.Module:
+    """It learns in seconds."""
+
+    def layers(channels: int, out: int) -> list[nn.Module]:
+        convolution = nn.Conv2d(channels, out, 3, stride=2, padding=1, bias=False)
+        return [convolution, nn.BatchNorm2d(out), nn.ReLU()]
+
+    torch.manual_seed(seed)
+    pooling = (nn.AdaptiveAvgPool2d(2), nn.Flatten())
+    return nn.Sequential(
+        *layers(1, 16), *layers(16, 32), *layers(32, 64), *pooling, nn.Linear(256, classes)
+    )
+
+
 def test_fine_tuning_on_few_pictures_beats_training_from_scratch(digits: Data) -> None:
-    """Three seeds, six pictures of each of five digits, after training on the five others."""
-    pretrained = fit(network(0), of_classes(digits, range(5)), TrainConfig(epochs=4, lr=3e-3))
-    few = of_classes(digits, range(5, 10), count=6)
-    config = TrainConfig(epochs=12, batch_size=10, augment="none")
+    """Three seeds, three pictures of each of four digits, after training on the six others."""
+    pretraining = TrainConfig(epochs=5, lr=3e-3)
+    pretrained = fit(small_net(0, 6), of_classes(digits, range(6)), pretraining)
+    few = of_classes(digits, range(6, 10), count=3)
+    config = TrainConfig(epochs=2, batch_size=2, lr=5e-3, augment="none")
     found: dict[str, list[float]] = {"scratch": [], "tuned": [], "head": []}
     for seed in range(3):
         for kind, extra in (
@@ -72,11 +87,11 @@ def test_fine_tuning_on_few_pictures_beats_training_from_scratch(digits: Data) -
             ("head", {"init": pretrained.path, "freeze": True, "lr": 1e-2}),
         ):
             settings = replace(config, seed=seed, **extra)  # type: ignore[arg-type]
-            run = fit(network(seed + 1), few, settings)
+            run = fit(small_net(seed + 1, 4), few, settings)
             assert run.summary is not None
             found[kind].append(run.summary.test_accuracy)
     assert fmean(found["tuned"]) > fmean(found["scratch"]) + 0.05, found
-    assert fmean(found["head"]) > fmean(found["scratch"]), found
+    assert fmean(found["head"]) > fmean(found["scratch"]) + 0.03, found
 
 
 @pytest.fixture(scope="module")

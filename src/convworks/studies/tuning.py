@@ -20,7 +20,7 @@ from convworks.errors import DivergedError, InputError, UsageError
 from convworks.nets.registry import spec_of
 from convworks.report.console import ConsoleProgress
 from convworks.report.curves import CurvesFile
-from convworks.train.checkpoint import CONFIG, read_json, write_json
+from convworks.train.checkpoint import CONFIG, create_run_folder, read_json, write_json
 from convworks.train.config import Augment, TrainConfig
 from convworks.train.job import best_epoch
 from convworks.train.loop import fit, mix
@@ -124,6 +124,9 @@ class _Search:
             "train": train,
         }
         self.trials = self._read()
+        if not self.trials:
+            create_run_folder(self.path, title)
+            self.write()
 
     def _read(self) -> list[Trial]:
         """The trials of a search that was begun; InputError when it is another one."""

@@ -57,7 +57,8 @@ def stages_of(model: nn.Module, summary: Summary, classes: int) -> dict[str, int
     smaller for good: the 1×1 maps inside a squeeze-and-excitation block end none. A norm is of the
     stage of the layer before it.
     """
-    rows = [row for row in summary.rows if row.parameters and row.output]
+    ran = [row for row in summary.rows if row.macs + row.normalised + row.elementwise]
+    rows = [row for row in ran if row.parameters]
     layers: dict[str, int] = {}
     stage, largest, in_head = 0, -1, True
     for row in reversed(rows):

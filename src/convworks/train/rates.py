@@ -94,8 +94,9 @@ def find_lr(model: nn.Module, data: Data, config: TrainConfig | None = None) -> 
     if not smoothed[low] < (1 - LEAST_FALL) * smoothed[0]:
         raise TrainingError(
             f"The loss fell at no learning rate from {rates[0]:g} to {rates[-1]:.2g} (it was"
-            f" {smoothed[0]:.3f} at first and {smoothed[low]:.3f} at best): try a larger"
-            " --batch-size or another --optimizer."
+            f" {smoothed[0]:.3f} at first and {smoothed[low]:.3f} at best): in"
+            f" {len(rates)} steps this network does not begin to learn, so that the recipe's rate"
+            " stands. A larger --batch-size may tell more."
         )
     return RateTest(
         job.title,

@@ -166,7 +166,7 @@ def put_weights(
 def _fit(given: Tensor, own: Tensor, channels: int) -> Tensor | None:
     """The weight in the shape of ours; None where that makes no sense."""
     if [n for n in given.shape if n > 1] == [n for n in own.shape if n > 1]:
-        return given.view(own.shape)  # a 1×1 convolution of one pixel is a Linear layer
+        return given.reshape(own.shape)  # a 1×1 convolution of one pixel is a Linear layer
     if own.ndim == given.ndim == 4 and own.shape == (len(given), channels, *given.shape[2:]):
         return given.mean(1, keepdim=True).expand_as(own) * (given.shape[1] / channels)
     return None

@@ -260,12 +260,7 @@ def open_job(
     spec = spec_of(model)
     by_stage = config.freeze or config.layer_decay < 1
     stages = stages_of(model, summary, len(data.classes)) if by_stage else {}
-    if resume and config.init is not None and config.normalize is None and config.out is not None:
-        begun = checkpoint.read_settings(config.out)["train"]
-        config = replace(config, normalize=begun.get("normalize"))
-    initial = load_initial(model, config.init) if config.init is not None and not resume else None
-    if initial and initial.colours and config.normalize is None:
-        config = replace(config, normalize="init")
+    config, initial = _begin(model, config, resume)
     recipe = resolve(
         config,
         spec.name if spec else "",
@@ -313,6 +308,26 @@ def open_job(
     else:
         checkpoint.write_json(path / checkpoint.CONFIG, job.settings())
     return job
+
+
+def _begin(
+    model: nn.Module, config: TrainConfig, resume: bool
+) -> tuple[TrainConfig, Initial | None]:
+    """Puts in the weights of --init, and sees pictures as they do unless told otherwise.
+
+    A run that is resumed has them in its own files.
+    """
+    if config.init is None:
+        return config, None
+    if resume and config.normalize is None and config.out is not None:
+        begun = checkpoint.read_settings(config.out)["train"]
+        return replace(config, normalize=begun.get("normalize")), None
+    if resume:
+        return config, None
+    initial = load_initial(model, config.init)
+    if initial.colours and config.normalize is None:
+        config = replace(config, normalize="init")
+    return config, initial
 
 
 def part_loader(

@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from math import ceil
 from pathlib import Path
 from time import perf_counter
@@ -42,7 +43,7 @@ OPACITY = 0.6
 
 
 @dataclass(frozen=True)
-class Answer:
+class Reply:
     """What a network says of a picture."""
 
     probabilities: Mapping[str, float]
@@ -55,7 +56,7 @@ class Answer:
     """What the colours tell, or why there are none."""
 
 
-def answer(network: Deployed, path: Path) -> Answer:
+def answer(network: Deployed, path: Path) -> Reply:
     """What it says of a picture file, read as `predict` reads it; InputError when it cannot be."""
     channels, side, _ = network.shape
     pixels = decode(path, channels, side).numpy()[None]
@@ -73,7 +74,7 @@ def answer(network: Deployed, path: Path) -> Answer:
         except InputError as error:
             note = f"What it saw. {error}"
     enlarged = seen.repeat(ceil(SIDE / side), 0).repeat(ceil(SIDE / side), 1)
-    return Answer({network.labels[i]: float(row[i]) for i in best}, enlarged, milliseconds, note)
+    return Reply({network.labels[i]: float(row[i]) for i in best}, enlarged, milliseconds, note)
 
 
 def _coloured(seen: np.ndarray, looked: np.ndarray) -> np.ndarray:
@@ -215,21 +216,6 @@ def _page(
         """The sample that was clicked."""
         return str(samples[event.index][0])
 
-    def tell(given: tuple[str, str] | None) -> list[Any]:
-        """The message, and what stands in each network's column."""
-        nothing = [None, None, ""] * len(networks)
-        if given is None:
-            return ["", *nothing]
-        try:
-            answers = [answer(network, Path(given[0])) for network in networks]
-        except InputError as error:
-            return [f"**{_refusal(error, *given)}**", *nothing]
-        columns = [
-            (one.probabilities, one.view, f"{one.note} It took {one.milliseconds:.1f} ms.")
-            for one in answers
-        ]
-        return ["", *(cell for column in columns for cell in column)]
-
     with gradio.Blocks(
         title="convworks demo", analytics_enabled=False, delete_cache=(KEPT, KEPT)
     ) as page:
@@ -244,23 +230,9 @@ def _page(
                 )
                 # In the place of gradio's own, which decodes and converts the file first.
                 picture.preprocess = as_it_came
-                message = gradio.Markdown(elem_id="message")
-            outputs = [message]
+                outputs = [gradio.Markdown(elem_id="message")]
             for network in networks:
-                with gradio.Column(elem_classes="network"):
-                    gradio.Markdown(f"### {_plain(_name(network.path))}")
-                    outputs += [
-                        gradio.Label(num_top_classes=TOP, label="What it says", show_heading=False),
-                        gradio.Image(
-                            show_label=False,
-                            buttons=["fullscreen"],
-                            format="png",
-                            interactive=False,
-                            height=SIDE,
-                        ),
-                        gradio.Markdown(),
-                    ]
-                    gradio.Markdown(_describe(network))
+                outputs += _column(gradio, network)
         gradio.Markdown(_plain(missing or "Pictures of the test part, to click:"))
         gallery = gradio.Gallery(
             [(str(path), label) for path, label in samples],
@@ -273,8 +245,44 @@ def _page(
             elem_id="samples",
         )
         gallery.select(choose, None, picture, api_visibility="private", show_progress="hidden")
+        tell = partial(_tell, networks)
         picture.change(tell, picture, outputs, api_name="predict", show_progress="minimal")
     return page
+
+
+def _column(gradio: ModuleType, network: Deployed) -> list[Any]:
+    """What a network says, and what it is; gives the parts that an answer fills."""
+    with gradio.Column(elem_classes="network"):
+        gradio.Markdown(f"### {_plain(_name(network.path))}")
+        filled = [
+            gradio.Label(num_top_classes=TOP, label="What it says", show_heading=False),
+            gradio.Image(
+                show_label=False,
+                buttons=["fullscreen"],
+                format="png",
+                interactive=False,
+                height=SIDE,
+            ),
+            gradio.Markdown(),
+        ]
+        gradio.Markdown(_describe(network))
+    return filled
+
+
+def _tell(networks: Sequence[Deployed], given: tuple[str, str] | None) -> list[Any]:
+    """The message, and what fills each network's column, for an uploaded file and its name."""
+    nothing = [None, None, ""] * len(networks)
+    if given is None:
+        return ["", *nothing]
+    try:
+        replies = [answer(network, Path(given[0])) for network in networks]
+    except InputError as error:
+        return [f"**{_refusal(error, *given)}**", *nothing]
+    columns = [
+        (one.probabilities, one.view, f"{one.note} It took {one.milliseconds:.1f} ms.")
+        for one in replies
+    ]
+    return ["", *(cell for column in columns for cell in column)]
 
 
 def _refusal(error: InputError, path: str, name: str) -> str:

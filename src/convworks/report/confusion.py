@@ -1,5 +1,6 @@
 """What a network says of its test part: the confusion matrix and the mistakes, for a page."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,9 +57,9 @@ def count_right(tested: Answers) -> tuple[int, int]:
     return int(np.trace(counts)), int(counts.sum())
 
 
-def _shares(tested: Answers) -> np.ndarray:
+def row_shares(confusion: Sequence[Sequence[int]]) -> np.ndarray:
     """Of each class's pictures, the share that was said to be of each class."""
-    counts = np.array(tested.confusion, dtype=float)
+    counts = np.array(confusion, dtype=float)
     shares: np.ndarray = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     return shares
 
@@ -71,7 +72,7 @@ def _opacity(shares: np.ndarray) -> np.ndarray:
 
 def heat_table(tested: Answers) -> list[tuple[str, list[Heat], str]]:
     """For each class its name, its cells, and the share that was right."""
-    shares = _shares(tested)
+    shares = row_shares(tested.confusion)
     opacity = _opacity(shares)
     rows = []
     for i, counts in enumerate(tested.confusion):
@@ -86,7 +87,7 @@ def heat_table(tested: Answers) -> list[tuple[str, list[Heat], str]]:
 
 def heat_picture(tested: Answers) -> str:
     """The matrix as a PNG's data: address, four pixels a class."""
-    opacity = _opacity(_shares(tested))
+    opacity = _opacity(row_shares(tested.confusion))
     right = np.eye(len(opacity), dtype=bool)[..., None]
     colours = np.where(right, *(np.array(colour) for colour in HEAT))
     pixels = np.concatenate([colours, 255 * opacity[..., None]], axis=2).round().astype(np.uint8)

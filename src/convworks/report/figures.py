@@ -10,11 +10,10 @@ A transparent background would need letters that are neither dark nor light, fai
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import torch
-
 from convworks.errors import InputError
 from convworks.report.architecture import architecture
 from convworks.report.compare import accuracy_over_cost
+from convworks.report.confusion import row_shares
 from convworks.report.curves import curves, three_curves
 from convworks.report.layout import width_of
 from convworks.report.picture import save_picture
@@ -54,8 +53,7 @@ def confusion_matrix(matrix: Sequence[Sequence[int]], classes: Sequence[str]) ->
         raise InputError(
             f"A confusion matrix of {len(classes)} classes has as many rows and cells."
         )
-    counts = torch.tensor(matrix, dtype=torch.float64)
-    shares = counts / counts.sum(1, keepdim=True).clamp_min(1)
+    shares = row_shares(matrix)
     letters = 8.0 if len(classes) <= COUNTED else 6.0
     digits = max((width_of(str(n), letters) for row in matrix for n in row), default=0.0)
     cell = max(1.5 * letters, digits + 6 if len(classes) <= COUNTED else 0) / 72
@@ -65,7 +63,7 @@ def confusion_matrix(matrix: Sequence[Sequence[int]], classes: Sequence[str]) ->
     width, height = figure.get_size_inches()
     place = ((names + 0.4) / width, 0.1 / height, side / width, side / height)
     axes = figure.add_axes(place)
-    axes.imshow(shares.numpy(), cmap="Blues", vmin=0, vmax=1)
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     axes.set_xticks(range(len(classes)), classes, rotation=90, fontsize=letters)
     axes.set_yticks(range(len(classes)), classes, fontsize=letters)
     axes.tick_params(length=0, top=True, labeltop=True, bottom=False, labelbottom=False)

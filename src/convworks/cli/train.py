@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from convworks.cli.command import PARSING, Command, DataRoot, Options, parse_options
-from convworks.errors import UsageError
+from convworks.errors import InputError, UsageError
 from convworks.train.config import TrainConfig
 
 if TYPE_CHECKING:
@@ -103,11 +103,16 @@ class Train(Command):
         from convworks.report.picture import save_picture
         from convworks.report.rates import draw_rates
 
+        folder = self.config.out or Path("runs")
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(
+                f"Cannot make {folder} ({error.strerror}): choose another --out."
+            ) from error
         model, data, named = self._named()
         make, loaded = api.prepare(model, data, self.config, **named)
         found = api.find_lr(make(), loaded, self.config)
-        folder = self.config.out or Path("runs")
-        folder.mkdir(parents=True, exist_ok=True)
         picture = folder / f"lr-{found.model}-{found.data}.svg"
         save_picture(draw_rates(found), picture)
         if self.json:

@@ -39,6 +39,27 @@ def test_scikit_learns_checks(
     check(estimator)
 
 
+def test_fine_tuning_and_patience() -> None:
+    """Of ten digits, then of two others' pictures the head alone; it stops when nothing comes."""
+    lenet(epochs=4, out="begun").fit(PICTURES[:900], DIGITS[:900])
+    few = np.flatnonzero(DIGITS[900:] < 2)[:60] + 900
+    options = {
+        "init": "begun",
+        "freeze": True,
+        "patience": 5,
+        "epochs": 40,
+        "lr": 1e-2,
+        "batch_size": 8,
+    }
+    found = lenet(**options).fit(PICTURES[few], DIGITS[few])
+    assert len(found.history_) < 40
+    assert found.score(PICTURES[few], DIGITS[few]) > 0.9
+    begun = cw.load("begun").model.get_parameter("features.conv1.weight")
+    np.testing.assert_array_equal(
+        found.model_.get_parameter("features.conv1.weight").detach(), begun.detach()
+    )
+
+
 def test_cross_validation() -> None:
     scores = cross_val_score(lenet(), PICTURES, DIGITS, cv=3)
     assert scores.min() > 0.9

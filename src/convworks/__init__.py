@@ -19,12 +19,15 @@ if TYPE_CHECKING:
         Contestant,
         Exported,
         Memory,
+        RateTest,
         Run,
         TrainConfig,
+        Tuned,
         benchmark,
         create_model,
         evaluate,
         export,
+        find_lr,
         fit,
         list_models,
         load,
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
         predict_memory,
         resume,
         summarize,
+        tune,
     )
     from convworks.data.duplicates import near_duplicates
     from convworks.deploy.report import write_report
@@ -47,13 +51,16 @@ __all__ = [
     "Contestant",
     "Exported",
     "Memory",
+    "RateTest",
     "Run",
     "TrainConfig",
+    "Tuned",
     "benchmark",
     "create_model",
     "evaluate",
     "export",
     "figures",
+    "find_lr",
     "fit",
     "list_models",
     "load",
@@ -64,6 +71,7 @@ __all__ = [
     "resume",
     "study",
     "summarize",
+    "tune",
     "write_report",
 ]
 

@@ -1,6 +1,6 @@
 """What `import convworks as cw` offers: the rooms' functions, and training put together."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,18 +11,21 @@ from convworks.bench.speed import Bench, benchmark
 from convworks.data.sources import SOURCES, load_data
 from convworks.data.splits import Data
 from convworks.deploy.export import Exported, export
-from convworks.errors import InputError
+from convworks.errors import InputError, UsageError
 from convworks.measure.memory import Memory, predict_memory
 from convworks.measure.summary import summarize
 from convworks.nets.initialization import seeded
 from convworks.nets.registry import create_model, find, list_models
 from convworks.report.console import ConsoleProgress
 from convworks.report.curves import CurvesFile, LivePlot, in_notebook
+from convworks.studies import tuning
+from convworks.studies.tuning import Tuned
 from convworks.train import loop
 from convworks.train.checkpoint import CONFIG, read_settings
 from convworks.train.config import TrainConfig
 from convworks.train.observer import Observer
 from convworks.train.processes import together
+from convworks.train.rates import RateTest, find_lr
 from convworks.train.recipes import BOOK
 from convworks.train.run import Run, build_model, evaluate, load, read_config
 
@@ -31,12 +34,15 @@ __all__ = [
     "Contestant",
     "Exported",
     "Memory",
+    "RateTest",
     "Run",
     "TrainConfig",
+    "Tuned",
     "benchmark",
     "create_model",
     "evaluate",
     "export",
+    "find_lr",
     "fit",
     "list_models",
     "load",
@@ -44,6 +50,7 @@ __all__ = [
     "predict_memory",
     "resume",
     "summarize",
+    "tune",
 ]
 
 
@@ -86,15 +93,35 @@ def train(
     folder the size that the network was published for.
     """
     config = config or TrainConfig()
+    with together(config.device):
+        make, loaded = prepare(
+            model, data, config, image_size=image_size, options=options, data_root=data_root
+        )
+        return fit(make(), loaded, config, progress=progress)
+
+
+def prepare(
+    model: str,
+    data: str | Path,
+    config: TrainConfig,
+    *,
+    image_size: int | None = None,
+    options: Mapping[str, object] | None = None,
+    data_root: str | Path | None = None,
+) -> tuple[Callable[[], nn.Module], Data]:
+    """For `train`: a function that makes the network from the config's seed, and the data."""
     row = find(model)
+    if config.freeze and config.init is None:
+        raise UsageError("--freeze keeps what --init brings: give --init too.")
     if image_size is None and config.recipe == "book" and model in BOOK:
         image_size = BOOK[model].image_size
     elif image_size is None and str(data) not in SOURCES:
         image_size = row.input[1]
-    with together(config.device) as processes:
-        with processes.in_turn():
-            loaded = load_data(data, image_size=image_size, root=data_root)
-        network = seeded(
+    with together(config.device) as processes, processes.in_turn():
+        loaded = load_data(data, image_size=image_size, root=data_root)
+
+    def make() -> nn.Module:
+        return seeded(
             config.seed,
             lambda: create_model(
                 model,
@@ -104,7 +131,30 @@ def train(
                 options=options,
             ),
         )
-        return fit(network, loaded, config, progress=progress)
+
+    return make, loaded
+
+
+def tune(
+    model: str = "lenet",
+    data: str | Path = "digits",
+    config: TrainConfig | None = None,
+    *,
+    trials: int = 20,
+    image_size: int | None = None,
+    options: Mapping[str, object] | None = None,
+    data_root: str | Path | None = None,
+    progress: bool = True,
+) -> Tuned:
+    """`train` many times, for the settings of the best validation accuracy.
+
+    See `studies.tuning.tune`; the names are those of `train`.
+    """
+    config = config or TrainConfig()
+    make, loaded = prepare(
+        model, data, config, image_size=image_size, options=options, data_root=data_root
+    )
+    return tuning.tune(make, loaded, config, trials=trials, progress=progress)
 
 
 def resume(

@@ -96,6 +96,9 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         lr: float | None = None,
         recipe: RecipeName = "modern",
         augment: Augment | None = None,
+        init: str | Path | None = None,
+        freeze: bool = False,
+        patience: int | None = None,
         image_size: int | None = None,
         validation_fraction: float = 0.1,
         device: Device = "auto",
@@ -109,6 +112,9 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.lr = lr
         self.recipe = recipe
         self.augment = augment
+        self.init = init
+        self.freeze = freeze
+        self.patience = patience
         self.image_size = image_size
         self.validation_fraction = validation_fraction
         self.device = device
@@ -155,6 +161,9 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 batch_size=self.batch_size,
                 lr=self.lr,
                 augment=self.augment,
+                init=None if self.init is None else Path(self.init),
+                freeze=self.freeze,
+                patience=self.patience,
                 seed=seed,
                 device=self.device,
                 strict=True,

@@ -7,8 +7,9 @@ import torchvision
 from torch import nn
 
 from convworks.errors import InputError
+from convworks.nets.matching import copy_weights, match_weights
 from convworks.nets.registry import create_model
-from convworks.nets.weights import TIMM, TORCHVISION, copy_weights, match_weights
+from convworks.nets.weights import TIMM, TORCHVISION
 from convworks.nets.zoo import ZOO
 
 PEERS = [

@@ -223,7 +223,7 @@ def test_timms_come_from_the_hub_as_safetensors(
     with pytest.raises(InputError, match="timm has seresnet101 but publishes no weights"):
         create_model("se_resnet101", weights="timm")
     monkeypatch.setitem(sys.modules, "timm", None)
-    with pytest.raises(InputError, match="needs timm: pip install timm"):
+    with pytest.raises(InputError, match="need timm: pip install timm"):
         create_model("mobilenet_v1", weights="timm")
 
 

@@ -10,7 +10,7 @@ from convworks.measure.summary import summarize
 from convworks.nets.registry import create_model
 from convworks.train.config import TrainConfig
 from convworks.train.device import arithmetic, choose_device, choose_precision
-from convworks.train.job import make_optimizer
+from convworks.train.optimizer import make_optimizer
 from convworks.train.recipes import resolve
 from convworks.train.small_maps import with_small_maps
 from convworks.train.step import train_step

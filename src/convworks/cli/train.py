@@ -1,14 +1,16 @@
 """`convworks train`."""
 
 import json
+import shlex
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
 from convworks.cli.command import PARSING, Command, DataRoot, Options, parse_options
-from convworks.errors import UsageError
+from convworks.errors import InputError, UsageError
 from convworks.train.config import TrainConfig
 
 if TYPE_CHECKING:
@@ -41,6 +43,13 @@ class Train(Command):
     config: Annotated[TrainConfig, tyro.conf.arg(name="")] = field(default_factory=TrainConfig)
     resume: bool = False
     """Go on with the run in --out, exactly as if it had not been stopped."""
+    find_lr: bool = False
+    """Do not train, but look in 100 steps which learning rate is good, and draw the picture."""
+    tune: Annotated[
+        int | None, tyro.conf.arg(metavar="TRIALS", help_behavior_hint="(default: train once)")
+    ] = None
+    """Train so many times in search of the best --lr, --weight-decay and --augment, as far as they
+    are not given. The same command goes on where it was stopped."""
     json: bool = False
     """Print the final figures as JSON."""
 
@@ -49,17 +58,19 @@ class Train(Command):
         from convworks import api
         from convworks.train.processes import is_first, restarted
 
+        if self.resume + self.find_lr + (self.tune is not None) > 1:
+            raise UsageError("--resume, --find-lr and --tune each do another thing: give one.")
+        if self.find_lr:
+            self._find_lr()
+            return
+        if self.tune is not None:
+            self._tune(arguments)
+            return
         if self.resume or restarted(self.config.out):
             run = self._resume(arguments)
         else:
-            run = api.train(
-                "lenet" if self.model is None else self.model,
-                "digits" if self.data is None else self.data,
-                self.config,
-                image_size=self.image_size,
-                options=parse_options(self.options),
-                data_root=self.data_root,
-            )
+            model, data, named = self._named()
+            run = api.train(model, data, self.config, **named)
         if not is_first():
             return  # one of several processes tells
         assert run.summary is not None
@@ -70,10 +81,70 @@ class Train(Command):
             print(
                 f"test accuracy {figures.test_accuracy:.4f} on {figures.test_images:,} pictures"
                 f" (validation {figures.val_accuracy:.4f} at epoch {figures.best_epoch} of"
-                f" {figures.epochs}), {figures.images_per_second:,.0f} images/s,"
+                f" {figures.epochs}{', stopped early' if figures.stopped_early else ''}),"
+                f" {figures.images_per_second:,.0f} images/s,"
                 f" {figures.seconds:.1f} s\n"
                 f"{run.path}: best.safetensors, last.pt, metrics.jsonl, summary.json,"
                 " config.json, curves.svg"
+            )
+
+    def _named(self) -> tuple[str, str, dict[str, Any]]:
+        """What `api.train` and its like take."""
+        return (
+            "lenet" if self.model is None else self.model,
+            "digits" if self.data is None else self.data,
+            {
+                "image_size": self.image_size,
+                "options": parse_options(self.options),
+                "data_root": self.data_root,
+            },
+        )
+
+    def _find_lr(self) -> None:
+        """Prints the suggested rate, and draws why."""
+        from convworks import api
+        from convworks.report.picture import save_picture
+        from convworks.report.rates import draw_rates
+
+        folder = self.config.out or Path("runs")
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(
+                f"Cannot make {folder} ({error.strerror}): choose another --out."
+            ) from error
+        model, data, named = self._named()
+        make, loaded = api.prepare(model, data, self.config, **named)
+        found = api.find_lr(make(), loaded, self.config)
+        picture = folder / f"lr-{found.model}-{found.data}.svg"
+        save_picture(draw_rates(found), picture)
+        if self.json:
+            print(json.dumps(asdict(found) | {"picture": str(picture)}))
+        else:
+            print(f"{found}\n{picture}")
+
+    def _tune(self, arguments: Sequence[str]) -> None:
+        """Prints the best trial, and the command that trains so."""
+        from convworks import api
+        from convworks.studies.tuning import as_options
+
+        assert self.tune is not None
+        model, data, named = self._named()
+        found = api.tune(model, data, self.config, trials=self.tune, **named)
+        figures = found.run.summary
+        assert figures is not None
+        states = [trial.state for trial in found.trials]
+        if self.json:
+            print(json.dumps(asdict(found.best) | asdict(figures) | {"path": str(found.run.path)}))
+        else:
+            again = _without_search(arguments) + as_options(found.best.settings)
+            print(
+                f"best of {len(states)} trials ({states.count('pruned')} pruned,"
+                f" {states.count('diverged')} diverged): trial {found.best.number}, validation"
+                f" {figures.val_accuracy:.4f}, test accuracy {figures.test_accuracy:.4f} on"
+                f" {figures.test_images:,} pictures\n"
+                f"{found.run.path}: its weights; {found.path / 'tune.json'}: all trials\n"
+                f"to train so again: convworks train {again}"
             )
 
     def _resume(self, arguments: Sequence[str]) -> "Run":
@@ -100,3 +171,15 @@ class Train(Command):
             image_size=self.image_size,
             data_root=self.data_root,
         )
+
+
+def _without_search(arguments: Sequence[str]) -> str:
+    """The command's words, those that only the search needs taken out."""
+    kept: list[str] = []
+    words = iter(arguments)
+    for word in words:
+        if word in ("--tune", "--out"):
+            next(words, None)
+        elif not word.startswith(("--tune=", "--out=")):
+            kept.append(word)
+    return shlex.join(kept) + " " * bool(kept)

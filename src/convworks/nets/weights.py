@@ -1,15 +1,9 @@
-"""Other libraries' weights for our networks, matched by what the networks do, not by names.
-
-Both networks run once without arithmetic. A weight is known by its role, its shape, its depth (how
-many weighted layers lie on the longest way from the picture to it) and by how many numbers it is
-used to compute. Of those alike in all four, the first that runs in theirs is the first in ours.
-"""
+"""Other libraries' weights for our networks: published ones, and what stands in their files."""
 
 import re
 import warnings
-from collections import defaultdict
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from pickle import UnpicklingError
@@ -18,11 +12,9 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
-from torch.utils._pytree import tree_leaves
 
 from convworks.errors import InputError, unknown
-from convworks.nets.blocks import on_meta
+from convworks.nets.matching import COUNT, match_weights
 from convworks.nets.registry import build, find, spec_of
 from convworks.nets.zoo import ZOO
 
@@ -83,42 +75,41 @@ TIMM = {
 }
 """Our names to timm's, where it has the same network: its EfficientNets from b5 have another ε."""
 
-COUNT = "num_batches_tracked"
-"""Batch norm's count of batches, which files of before 2018 lack and nothing needs."""
 
-Key = tuple[str, tuple[int, ...], int, int]
-"""A weight's role (`weight`, `bias`, `running_mean`, …), shape, depth, and the numbers computed."""
+@dataclass(frozen=True)
+class Peer:
+    """Another library's network that computes the same as one of ours."""
 
-
-def match_weights(
-    ours: nn.Module, theirs: nn.Module, input_shape: tuple[int, ...]
-) -> dict[str, str]:
-    """Our weights' names to theirs, for networks that compute the same.
-
-    `input_shape` is channels, height and width of a picture that both take. Raises InputError when
-    one of our weights finds no partner or one of theirs is left.
-    """
-    wanted, offered = (_weights_in_order(model, input_shape) for model in (ours, theirs))
-    for key in wanted.keys() | offered.keys():
-        mine, other = wanted.get(key, []), offered.get(key, [])
-        if len(mine) != len(other):
-            role, shape, depth, _ = key
-            raise InputError(
-                f"The networks differ: {len(mine)} and {len(other)} weights {depth} layers deep are"
-                f" a {role} of shape {'×'.join(map(str, shape)) or '1'}, such as"
-                f" {(mine or other)[0]}."
-            )
-    return {
-        name: partner
-        for key, names in wanted.items()
-        for name, partner in zip(names, offered[key], strict=True)
-    }
+    library: str
+    name: str
+    names: Mapping[str, str]
+    """Our weights' names to theirs."""
+    known: frozenset[str]
+    """All of its weights' names."""
+    mean: tuple[float, ...]
+    """Of the colours that its published weights were trained on, black 0 and white 1."""
+    std: tuple[float, ...]
 
 
-def copy_weights(ours: nn.Module, weights: Mapping[str, Tensor], names: Mapping[str, str]) -> None:
-    """Puts their `weights` into our network, by the names that `match_weights` gave."""
-    own = ours.state_dict()
-    ours.load_state_dict({k: weights[theirs].view(own[k].shape) for k, theirs in names.items()})
+def find_peer(model: nn.Module, library: str) -> Peer:
+    """torchvision's or timm's form of a network of `create_model`; InputError: it has none."""
+    spec = spec_of(model)
+    assert spec is not None
+    name = _peer_name(spec.name, library)
+    row = find(spec.name)
+    as_published = replace(
+        spec, num_classes=1000, in_channels=3, image_size=row.input[1], stem="paper"
+    )
+    with torch.device("meta"):
+        ours = build(row, as_published)
+        theirs, (mean, std) = BUILDERS[library](name, bool(spec.options.get("auxiliary")))
+    try:
+        names = match_weights(ours, theirs, (3, row.input[1], row.input[1]))
+    except InputError as error:
+        raise InputError(
+            f"{library}'s weights do not fit {spec.name} with {dict(spec.options)}: {error}"
+        ) from error
+    return Peer(library, name, names, frozenset(theirs.state_dict()), tuple(mean), tuple(std))
 
 
 def load_published(model: nn.Module, library: str) -> None:
@@ -136,56 +127,52 @@ def load_published(model: nn.Module, library: str) -> None:
 
     Raises InputError when the library has not that network, and when a download fails.
     """
+    peer, _, weights = download(model, library)
+    shapes = {name: weight.shape for name, weight in model.state_dict().items()}
     spec = spec_of(model)
     assert spec is not None
-    peer = _peer(spec.name, library)
-    row = find(spec.name)
-    as_published = replace(
-        spec, num_classes=1000, in_channels=3, image_size=row.input[1], stem="paper"
-    )
-    auxiliary = bool(spec.options.get("auxiliary"))
-    with torch.device("meta"):
-        ours = build(row, as_published)
-    theirs, weights = READERS[library](peer, auxiliary)
-    try:
-        names = match_weights(ours, theirs, (3, row.input[1], row.input[1]))
-    except InputError as error:
-        raise InputError(
-            f"{library}'s weights do not fit {spec.name} with {dict(spec.options)}: {error}"
-        ) from error
-    needed = {given for given in names.values() if not given.endswith(COUNT)}
-    if lacking := needed - weights.keys():
-        raise InputError(f"{library}'s published {peer} lacks {min(lacking)}.")
-    shapes = {name: weight.shape for name, weight in ours.state_dict().items()}
-    fresh = []
-    with torch.no_grad():
-        for name, own in model.state_dict().items():
-            if name.endswith(COUNT):
-                continue
-            given = _fit(weights[names[name]], own, spec.in_channels) if name in names else None
-            if given is not None:
-                own.copy_(given)
-            elif own.shape != (spec.num_classes, *shapes.get(name, ())[1:]):
-                fresh.append(name)
+    fresh = [
+        name
+        for name in put_weights(model, weights, peer.names)
+        if shapes[name] != (spec.num_classes, *weights[peer.names[name]].shape[1:])
+    ]
     if fresh:
+        size = find(spec.name).input[1]
         warnings.warn(
             f"{spec.name} is only in part pretrained, because {library}'s is for"
-            f" {row.input[1]}×{row.input[1]} images and the paper's stem. Fresh are:"
+            f" {size}×{size} images and the paper's stem. Fresh are:"
             f" {', '.join(fresh)}.",
             stacklevel=3,
         )
 
 
+def put_weights(
+    model: nn.Module, weights: Mapping[str, Tensor], names: Mapping[str, str]
+) -> list[str]:
+    """Puts what fits of `weights` into a model, by our names to theirs; the names left fresh."""
+    spec = spec_of(model)
+    fresh = []
+    with torch.no_grad():
+        for name, own in model.state_dict().items():
+            given = weights.get(names.get(name, ""))
+            fitting = None if given is None else _fit(given, own, spec.in_channels if spec else 0)
+            if fitting is not None:
+                own.copy_(fitting)
+            elif not name.endswith(COUNT):
+                fresh.append(name)
+    return fresh
+
+
 def _fit(given: Tensor, own: Tensor, channels: int) -> Tensor | None:
-    """The published weight in the shape of ours; None where that makes no sense."""
-    if given.numel() == own.numel():
-        return given.view(own.shape)
-    if own.ndim == 4 and own.shape == (len(given), channels, *given.shape[2:]):
-        return given.mean(1, keepdim=True).expand_as(own) * (3 / channels)
+    """The weight in the shape of ours; None where that makes no sense."""
+    if [n for n in given.shape if n > 1] == [n for n in own.shape if n > 1]:
+        return given.reshape(own.shape)  # a 1×1 convolution of one pixel is a Linear layer
+    if own.ndim == given.ndim == 4 and own.shape == (len(given), channels, *given.shape[2:]):
+        return given.mean(1, keepdim=True).expand_as(own) * (given.shape[1] / channels)
     return None
 
 
-def _peer(name: str, library: str) -> str:
+def _peer_name(name: str, library: str) -> str:
     """The library's name for the network of that name."""
     peers = {"torchvision": TORCHVISION, "timm": TIMM}
     if library not in peers:
@@ -199,48 +186,73 @@ def _peer(name: str, library: str) -> str:
     )
 
 
-def _from_torchvision(peer: str, auxiliary: bool) -> tuple[nn.Module, dict[str, Tensor]]:
-    """torchvision's network without weights, and its newest published ones."""
+Colours = tuple[tuple[float, ...], tuple[float, ...]]
+
+
+def _build_torchvisions(name: str, auxiliary: bool) -> tuple[nn.Module, Colours]:
+    """torchvision's network without weights."""
     from torchvision.models import get_model, get_model_weights
 
-    inception = {"aux_logits": auxiliary, "init_weights": False, "transform_input": False}
-    with torch.device("meta"):
-        theirs = get_model(peer, **(inception if peer == "inception_v3" else {}))
-    weights = _download(get_model_weights(peer).DEFAULT.url)
-    # DenseNet's were published when its layers were called norm.1, conv.1 and so on.
-    return theirs, {re.sub(r"\.(norm|conv)\.(\d)\.", r".\1\2.", k): v for k, v in weights.items()}
+    if name == "inception_v3":  # its own forward would bring ImageNet's colours to these
+        arguments = {"aux_logits": auxiliary, "init_weights": False, "transform_input": False}
+        return get_model(name, **arguments), ((0.5,) * 3, (0.5,) * 3)
+    published = get_model_weights(name).DEFAULT.transforms()
+    return get_model(name), (published.mean, published.std)
 
 
-def _from_timm(peer: str, _auxiliary: bool) -> tuple[nn.Module, dict[str, Tensor]]:
-    """timm's network and its published weights."""
+def _build_timms(name: str, _auxiliary: bool) -> tuple[nn.Module, Colours]:
+    """timm's network without weights."""
     if find_spec("timm") is None:
-        raise InputError("weights='timm' needs timm: pip install timm.")
+        raise InputError("timm's weights need timm: pip install timm.")
+    import timm
+
+    theirs: Any = timm.create_model(name)
+    return theirs, (theirs.default_cfg["mean"], theirs.default_cfg["std"])
+
+
+BUILDERS = {"torchvision": _build_torchvisions, "timm": _build_timms}
+
+
+def download(model: nn.Module, library: str) -> tuple[Peer, Path, dict[str, Tensor]]:
+    """The published weights, complete, and their file in torch's or the hub's cache."""
+    peer = find_peer(model, library)
+    if library == "torchvision":
+        from torchvision.models import get_model_weights
+
+        file = _download(get_model_weights(peer.name).DEFAULT.url)
+    else:
+        file = _download_timms(peer.name)
+    needed = {given for given in peer.names.values() if not given.endswith(COUNT)}
+    weights = read_file(file)
+    if lacking := needed - weights.keys():
+        raise InputError(f"{library}'s published {peer.name} lacks {min(lacking)}.")
+    return peer, file, weights
+
+
+def _download_timms(name: str) -> Path:
     import timm
     from huggingface_hub import hf_hub_download
 
-    with torch.device("meta"):
-        theirs = timm.create_model(peer)
-    config = timm.get_pretrained_cfg(peer)
+    config = timm.get_pretrained_cfg(name)
     url, hub = (str(config.url or ""), config.hf_hub_id) if config else ("", None)
     if url:
-        return theirs, _download(url)
+        return _download(url)
     if not hub:
-        raise InputError(f"timm has {peer} but publishes no weights for it.")
+        raise InputError(f"timm has {name} but publishes no weights for it.")
     try:
-        path = hf_hub_download(hub, "model.safetensors")
+        return Path(hf_hub_download(hub, "model.safetensors"))
     except Exception as error:  # the hub raises its own, its HTTP library's and the system's
         raise InputError(
             f"Cannot download {hub} from the Hugging Face hub ({type(error).__name__}): try again"
             " with a network."
         ) from error
-    return theirs, load_file(path)
 
 
-def _download(url: str) -> dict[str, Tensor]:
-    """Weights from an address whose file name ends with their hash, or from torch's cache."""
+def _download(url: str) -> Path:
+    """The file at an address whose name ends with its hash, or from torch's cache."""
     kept = Path(torch.hub.get_dir(), "checkpoints", url.rpartition("/")[2])
     try:
-        weights: dict[str, Tensor] = torch.hub.load_state_dict_from_url(
+        torch.hub.load_state_dict_from_url(
             url, map_location="cpu", check_hash=True, weights_only=True
         )
     except (OSError, RuntimeError, EOFError, UnpicklingError) as error:
@@ -249,66 +261,33 @@ def _download(url: str) -> dict[str, Tensor]:
         raise InputError(
             f"Cannot download {url} ({error}): try again with a network, or put the file at {kept}."
         ) from error
-    return weights
+    return kept
 
 
-READERS = {"torchvision": _from_torchvision, "timm": _from_timm}
+def read_file(file: Path) -> dict[str, Tensor]:
+    """The tensors in a .safetensors file or in what `torch.save` wrote; no code of it runs.
 
-
-class _Trace(TorchFunctionMode):
-    """Notes each weight when something is computed with it, and how deep it lies."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        named = [*model.named_parameters(), *model.named_buffers()]
-        self.names = {id(tensor): name for name, tensor in named}
-        self.shapes = {name: tuple(tensor.shape) for name, tensor in named}
-        self.found: dict[Key, list[str]] = defaultdict(list)
-        self.seen: set[str] = set()
-        self.alive: list[Tensor] = []
-
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: object,
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:
-        result = func(*args, **(kwargs or {}))
-        given = [x for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)]
-        made = [x for x in tree_leaves(result) if isinstance(x, Tensor)]
-        weights = [x for x in given if id(x) in self.names]
-        if weights and len(weights) == len(given):  # a view of a weight is that weight
-            self.names |= {id(x): self.names[id(weights[0])] for x in made}
-            self.alive += made
-            return result
-        depth = max((getattr(x, "depth", 0) for x in given), default=0) + bool(weights)
-        for weight in weights:
-            self._note(self.names[id(weight)], depth, sum(x.numel() for x in made))
-        for x in made:
-            x.depth = depth  # type: ignore[attr-defined]
-        return result
-
-    def _note(self, name: str, depth: int, numbers: int) -> None:
-        if name in self.seen:
-            return
-        self.seen.add(name)
-        prefix, _, role = name.rpartition(".")
-        if role not in ("weight", "bias", "running_mean", "running_var", COUNT):
-            role = "scale"
-        shape = self.shapes[name]
-        while shape and shape[-1] == 1:  # a 1×1 convolution of one pixel is a Linear layer
-            shape = shape[:-1]
-        self.found[role, shape, depth, numbers].append(name)
-        count = f"{prefix}.{COUNT}"
-        if role == "running_mean" and count in self.shapes:
-            self._note(count, depth, numbers)
-
-
-def _weights_in_order(model: nn.Module, input_shape: tuple[int, ...]) -> dict[Key, list[str]]:
-    """The names of the weights that take part in training, in the order in which they run."""
-    trace = _Trace(twin := on_meta(model).train())
-    images = torch.empty(2, *input_shape, device="meta")
-    with torch.no_grad(), trace:
-        twin(images)
-    return trace.found
+    Of a training's checkpoint the weights are taken, from `state_dict` or `model`. Raises
+    InputError for what is neither.
+    """
+    try:
+        found: Any = (
+            load_file(file)
+            if file.suffix == ".safetensors"
+            else torch.load(file, map_location="cpu", weights_only=True)
+        )
+    except OSError as error:
+        raise InputError(f"Cannot read {file} ({error.strerror}).") from error
+    except Exception as error:  # torch.load raises whatever the bytes lead it to
+        raise InputError(
+            f"Cannot read {file}: it is damaged, or holds more than weights, which could run code."
+            " Save weights alone, with torch.save(model.state_dict(), file)."
+        ) from error
+    for wrapper in ("state_dict", "model"):
+        if isinstance(found, dict) and isinstance(found.get(wrapper), dict):
+            found = found[wrapper]
+    if not isinstance(found, dict) or not all(isinstance(x, Tensor) for x in found.values()):
+        raise InputError(f"{file} holds no weights by their names, as model.state_dict() does.")
+    # What DistributedDataParallel saves; and DenseNet's layers were norm.1, conv.1 once.
+    plain = {str(name).removeprefix("module."): tensor for name, tensor in found.items()}
+    return {re.sub(r"\.(norm|conv)\.(\d)\.", r".\1\2.", k): v for k, v in plain.items()}

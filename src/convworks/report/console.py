@@ -89,6 +89,8 @@ class ConsoleProgress(Observer):
             f"{plan.recipe} recipe, {plan.epochs} epochs of {plan.steps_per_epoch} steps, batch"
             f" {plan.batch_size}, {plan.device} in {plan.precision}, into {plan.path}"
         )
+        if plan.init:
+            self._print(plan.init)
         if plan.history or plan.steps:
             steps = f" and {plan.steps} steps" if plan.steps else ""
             self._print(f"resumed after epoch {len(plan.history)}{steps}")

@@ -201,7 +201,7 @@ def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise InputError(
             f"Cannot read weights from {file}"
             f" ({'there is no such file' if isinstance(error, FileNotFoundError) else error}): name"
-            " a run folder or a .safetensors file."
+            " a run folder, or a file of weights."
         ) from error
 
 

@@ -15,8 +15,9 @@ from convworks.errors import UsageError
 
 Augment = Literal["none", "flip", "crop", "flip-crop"]
 Optimizer = Literal["sgd", "nesterov", "adamw"]
-Schedule = Literal["constant", "cosine"]
 Switch = Literal["on", "off"]
+Schedule = Literal["constant", "cosine"]
+Normalize = Literal["on", "off", "init"]
 RecipeName = Literal["book", "modern", "quick"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
@@ -57,8 +58,19 @@ class TrainConfig:
     """Share of the target spread evenly over all classes."""
     augment: Annotated[Augment | None, _shown(Augment)] = None
     """Random changes of the training pictures."""
-    normalize: Annotated[Switch | None, _shown(Switch)] = None
-    """Whether pictures are shifted and scaled to mean 0 and deviation 1."""
+    normalize: Annotated[Normalize | None, _shown(Normalize, "init's, else the recipe's")] = None
+    """on: pictures are shifted and scaled to mean 0 and deviation 1. off: black is 0, white 1.
+    init: as the pictures that the weights of --init were trained on."""
+    layer_decay: float = 1.0
+    """Factor of the learning rate from each stage to the one before it, 1 the same for all.
+    A stage is what gives maps of one size; the head has the full rate."""
+    freeze: bool = False
+    """Train the head only, and keep all else as in --init."""
+    unfreeze_after: Annotated[int | None, _shown("EPOCHS", "never")] = None
+    """With --freeze: from then on train the whole network."""
+    patience: Annotated[int | None, _shown("EPOCHS", "train to the end")] = None
+    """Stop when so many epochs brought no better validation accuracy, and no lower loss at the
+    same. The cosine schedule is then cut short, its rate still above 0."""
     seed: int = 0
     """Same seed, same machine, same numbers. The data are split the same for every seed."""
     device: Device = "auto"
@@ -82,7 +94,9 @@ class TrainConfig:
     save_every: Annotated[str | None, _shown("N|Nmin", "an epoch")] = None
     """Save inside epochs too: after so many steps (500) or minutes (10min)."""
     init: Annotated[Path | None, _shown("CHECKPOINT", "fresh weights")] = None
-    """Weights to begin with: a run folder or a .safetensors file of the same network."""
+    """Weights to begin with, of the same network: a run folder; a .safetensors or .pth file of
+    ours, torchvision's or timm's; or torchvision or timm for those that they publish. What does
+    not fit, as a head for other classes, is drawn afresh."""
     out: Annotated[Path | None, _shown("DIR", "runs/MODEL-DATA")] = None
     """The run folder."""
 
@@ -94,11 +108,11 @@ class TrainConfig:
         for name in ("init", "out"):
             if isinstance(value := getattr(self, name), str):
                 object.__setattr__(self, name, Path(value))
-        for name in ("epochs", "batch_size", "seed", "workers"):
+        for name in (*COUNTS, "seed"):
             value = getattr(self, name)
             if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
                 raise UsageError(f"{_flag(name)} must be a whole number, not {value!r}.")
-        for name in ("epochs", "batch_size", "workers"):
+        for name in COUNTS:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UsageError(f"{_flag(name)} must be at least 1, not {value}.")
@@ -119,6 +133,10 @@ class TrainConfig:
             )
         if not 0 <= self.max_unreadable <= 1:
             raise UsageError(f"--max-unreadable must lie in 0…1, not {self.max_unreadable}.")
+        if not 0 < self.layer_decay <= 1:
+            raise UsageError(f"--layer-decay must lie in 0…1, 0 excluded, not {self.layer_decay}.")
+        if self.unfreeze_after is not None and not self.freeze:
+            raise UsageError("--unfreeze-after ends what --freeze began: give --freeze too.")
         if not 0 <= self.seed < 2**63:
             raise UsageError(f"--seed must lie in 0…2⁶³ − 1, not {self.seed}.")
 
@@ -134,11 +152,13 @@ class TrainConfig:
         return cls(**kept)  # type: ignore[arg-type]
 
 
+COUNTS = ("epochs", "batch_size", "workers", "unfreeze_after", "patience")
+"""Whole numbers above 0, or None."""
 RECIPES_CHOICES = {
     "optimizer": get_args(Optimizer),
     "schedule": get_args(Schedule),
     "augment": get_args(Augment),
-    "normalize": get_args(Switch),
+    "normalize": get_args(Normalize),
 }
 CHOICES: dict[str, tuple[str, ...]] = RECIPES_CHOICES | {
     "recipe": get_args(RecipeName),

@@ -15,7 +15,7 @@ from convworks.data.augment import Preparation
 from convworks.data.loader import Loader
 from convworks.data.splits import Data
 from convworks.errors import InputError, UsageError
-from convworks.measure.summary import Summary, summarize
+from convworks.measure.summary import Summary
 from convworks.nets.registry import spec_of
 from convworks.train import checkpoint
 from convworks.train.config import TrainConfig
@@ -25,15 +25,22 @@ from convworks.train.device import (
     environment,
     precision_name,
 )
+from convworks.train.initial import Initial, load_initial
+from convworks.train.network import (
+    check_fit,
+    count_parameters,
+    has_norms,
+    has_sigmoids_only,
+    title_of,
+)
 from convworks.train.observer import EpochRecord, History, Observer, Plan, RunSummary
+from convworks.train.optimizer import Trunk, make_optimizer, stages_of
 from convworks.train.pictures import Pictures, balance, open_parts
 from convworks.train.processes import Processes
 from convworks.train.recipes import Recipe, resolve
 from convworks.train.run import Metrics
 from convworks.train.small_maps import Network, with_small_maps
 from convworks.train.synced_norms import with_synced_norms
-
-MOMENTUM = 0.9
 
 MAY_DIFFER = frozenset(
     ("out", "device", "workers", "compile", "init", "save_every", "strict", "max_unreadable")
@@ -84,17 +91,21 @@ class Job:
     state: State
     observers: Sequence[Observer]
     processes: Processes
+    trunk: Trunk | None
+    """What --freeze keeps as it is."""
+    initial: Initial | None
+    """None: fresh weights, or a resumed run."""
 
     @property
     def title(self) -> str:
         """The network's name."""
-        return _title(self.model)
+        return title_of(self.model)
 
     def plan(self) -> Plan:
         """What is about to be trained, for observers."""
         return Plan(
             model=self.title,
-            parameters=_count_parameters(self.model),
+            parameters=count_parameters(self.model),
             macs=self.macs,
             data=str(self.data),
             recipe=self.config.recipe,
@@ -106,7 +117,28 @@ class Job:
             device=str(self.device),
             precision=precision_name(self.precision),
             path=self.path,
+            init=str(self.initial or ""),
         )
+
+    @property
+    def over(self) -> bool:
+        """Whether the last epoch is over, or the patience."""
+        return self.state.epoch == self.recipe.epochs or self._is_stuck()
+
+    def _is_stuck(self) -> bool:
+        history, patience = self.state.history, self.config.patience
+        if not history or patience is None:
+            return False
+        return len(history) - best_epoch(history).epoch >= patience
+
+    def set_mode(self) -> None:
+        """Training, the trunk kept as it is as long as it is frozen."""
+        self.model.train()
+        until = self.config.unfreeze_after
+        if self.trunk and (until is None or self.state.epoch < until):
+            self.trunk.freeze()
+        elif self.trunk:
+            self.trunk.thaw()
 
     def summarize(self, best: EpochRecord, test: Metrics) -> RunSummary:
         """The final figures."""
@@ -115,7 +147,7 @@ class Job:
             model=self.title,
             data=self.data.title,
             recipe=self.config.recipe,
-            parameters=_count_parameters(self.model),
+            parameters=count_parameters(self.model),
             macs=self.macs,
             epochs=len(history),
             best_epoch=best.epoch,
@@ -127,6 +159,7 @@ class Job:
             seconds=sum(record.seconds for record in history),
             device=str(self.device),
             precision=precision_name(self.precision),
+            stopped_early=len(history) < self.recipe.epochs,
         )
 
     def metadata(self, record: EpochRecord) -> dict[str, object]:
@@ -145,6 +178,7 @@ class Job:
             "device": str(self.device),
             "class_weights": None if self.class_weights is None else self.class_weights.tolist(),
             **self._identity(),
+            "init": self.initial.to_dict() if self.initial else None,
             "environment": environment(self.device),
         }
 
@@ -226,7 +260,7 @@ class Job:
         now = json.loads(json.dumps(self.settings()))
         for section in ("model", "data", "preparation", "train"):
             theirs, ours = begun.get(section) or {}, now[section] or {}
-            if section == "train":  # what came with a later version was as it now is by default
+            if section == "train":  # begun before there was an option: with its default
                 theirs = TrainConfig().to_dict() | theirs
             if section == "data" and theirs.get("digest") == ours["digest"]:
                 theirs = theirs | {"name": ours["name"]}  # the same pictures in another place
@@ -251,22 +285,24 @@ def open_job(
 
     Raises InputError for what cannot be trained; nothing is written then.
     """
-    summary = _check_fit(model, data)
+    summary = check_fit(model, data)
     spec = spec_of(model)
+    by_stage = config.freeze or config.layer_decay < 1
+    stages = stages_of(model, summary, len(data.classes)) if by_stage else {}
+    config, initial = _initialise(model, config, resume)
     recipe = resolve(
         config,
         spec.name if spec else "",
         len(data.train),
         mirror=data.mirror,
-        sigmoids=_has_sigmoids_only(model),
-        norms=_has_norms(model),
+        sigmoids=has_sigmoids_only(model),
+        norms=has_norms(model),
     )
     device = choose_device(config.device)
     precision = choose_precision(config.precision, device, summary.totals.macs)
-    if config.init is not None and not resume:
-        checkpoint.apply_weights(model, checkpoint.load_weights(config.init)[0], config.init)
     layout = torch.channels_last if spec else torch.contiguous_format
     model.to(device, memory_format=layout)  # type: ignore[call-overload]
+    prepare = _preparation(data, recipe, initial, config.out if resume else None)
     _check_shares(min(recipe.batch_size, len(data.train)), processes)
     pictures = Pictures(data, config, observers)
     train, val, test = open_parts(data, config, recipe, device, pictures.left_out, processes.share)
@@ -274,7 +310,7 @@ def open_job(
         if processes.first:
             checkpoint.check_free(config.out)  # before what takes long
         pictures.look((train, val, test))
-    path = _open_folder(config, f"{_title(model)}-{data.title}", resume, processes)
+    path = _open_folder(config, f"{title_of(model)}-{data.title}", resume, processes)
     return Job(
         path=path,
         config=replace(config, out=path, precision=precision_name(precision), **asdict(recipe)),
@@ -285,19 +321,41 @@ def open_job(
         macs=summary.totals.macs,
         device=device,
         precision=precision,
-        prepare=_preparation(data, recipe),
+        prepare=prepare,
         layout=layout,
         train=train,
         val=val,
         test=test,
         pictures=pictures,
         class_weights=balance(data, device) if config.class_weights == "balanced" else None,
-        optimizer=make_optimizer(model, recipe),
+        optimizer=make_optimizer(model, recipe, stages, config.layer_decay),
         scaler=torch.amp.GradScaler(device.type, enabled=precision == torch.float16),
         state=State(torch.zeros(2, device=device)),
         observers=observers,
         processes=processes,
+        trunk=Trunk(model, stages) if config.freeze else None,
+        initial=initial,
     )
+
+
+def _initialise(
+    model: nn.Module, config: TrainConfig, resume: bool
+) -> tuple[TrainConfig, Initial | None]:
+    """Puts in the weights of --init, and sees pictures as they do unless told otherwise.
+
+    A run that is resumed has them in its own files.
+    """
+    if config.init is None:
+        return config, None
+    if resume and config.normalize is None and config.out is not None:
+        begun = checkpoint.read_settings(config.out)["train"]
+        return replace(config, normalize=begun.get("normalize")), None
+    if resume:
+        return config, None
+    initial = load_initial(model, config.init)
+    if initial.colours and config.normalize is None:
+        config = replace(config, normalize="init")
+    return config, initial
 
 
 def _check_shares(batch_size: int, processes: Processes) -> None:
@@ -322,7 +380,9 @@ def _network(
     """What is run in training: the model, with what this machine and other processes need."""
     network: Network = model
     if not processes.alone:
-        network = DistributedDataParallel(model, gradient_as_bucket_view=True)
+        network = DistributedDataParallel(
+            model, find_unused_parameters=config.freeze, gradient_as_bucket_view=True
+        )
     if config.compile == "on":
         network = torch.compile(network)
     else:
@@ -332,10 +392,20 @@ def _network(
     return network
 
 
-def _preparation(data: Data, recipe: Recipe) -> Preparation:
+def _preparation(
+    data: Data, recipe: Recipe, initial: Initial | None, begun: Path | None
+) -> Preparation:
+    """What pictures go through; `begun`: the folder of a run to resume."""
     if recipe.normalize == "on":
         return Preparation(data.image_size, data.mean, data.std)
-    return Preparation(data.image_size, (0.0,) * data.channels, (1.0,) * data.channels)
+    if recipe.normalize == "off":
+        return Preparation(data.image_size, (0.0,) * data.channels, (1.0,) * data.channels)
+    if initial:
+        return initial.preparation(data.image_size, data.channels)
+    if begun is None:
+        raise UsageError("--normalize init is as the weights of --init know it: give --init.")
+    saved = checkpoint.read_settings(begun)["preparation"]
+    return Preparation(saved["image_size"], tuple(saved["mean"]), tuple(saved["std"]))
 
 
 def _open_folder(config: TrainConfig, title: str, resume: bool, processes: Processes) -> Path:
@@ -350,67 +420,6 @@ def _open_folder(config: TrainConfig, title: str, resume: bool, processes: Proce
     return config.out
 
 
-def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """One pass over all weights a step (`fused`), weight decay on matrices and kernels only."""
-    trained = [p for p in model.parameters() if p.requires_grad]
-    groups: list[dict[str, Any]] = [
-        {"params": [p for p in trained if p.ndim > 1], "weight_decay": recipe.weight_decay},
-        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    groups = [group for group in groups if group["params"]]
-    if recipe.optimizer == "adamw":
-        return torch.optim.AdamW(groups, lr=recipe.lr, fused=True)
-    nesterov = recipe.optimizer == "nesterov"
-    momentum = MOMENTUM if nesterov else 0.0
-    return torch.optim.SGD(groups, recipe.lr, momentum=momentum, nesterov=nesterov, fused=True)
-
-
 def best_epoch(history: History) -> EpochRecord:
     """The epoch of the highest validation accuracy; of equals the one with the lowest loss."""
     return max(history, key=lambda record: (record.val_accuracy, -record.val_loss))
-
-
-def _has_sigmoids_only(model: nn.Module) -> bool:
-    """Whether sigmoids are the only activations, as in LeNet, and not the gates among others."""
-    kinds = {type(module) for module in model.modules()}
-    others = {nn.ReLU, nn.ReLU6, nn.SiLU, nn.GELU, nn.Hardswish}
-    return nn.Sigmoid in kinds and not kinds & others
-
-
-def _has_norms(model: nn.Module) -> bool:
-    """Whether any layer normalises over the batch, or over groups of channels."""
-    norms = nn.BatchNorm1d | nn.BatchNorm2d | nn.GroupNorm | nn.LayerNorm
-    return any(isinstance(module, norms) for module in model.modules())
-
-
-def _check_fit(model: nn.Module, data: Data) -> Summary:
-    """The layer table for one picture.
-
-    InputError unless the model takes the data's pictures and gives a logit a class.
-    """
-    spec = spec_of(model)
-    size = data.image_size
-    if spec and (spec.in_channels, spec.image_size) != (data.channels, size):
-        raise InputError(
-            f"The network was made for {spec.in_channels}×{spec.image_size}×{spec.image_size}"
-            f" images, the data are {data.channels}×{size}×{size}: give create_model and load_data"
-            " the same image_size, and create_model in_channels=data.channels."
-        )
-    summary = summarize(model, (data.channels, size, size))
-    totals = summary.totals
-    if totals.output != (len(data.classes),):
-        gives = "×".join(map(str, totals.output)) or "no tensor"
-        raise InputError(
-            f"The network gives {gives} for a picture, the data have {len(data.classes)} classes:"
-            f" make it with num_classes={len(data.classes)}."
-        )
-    return summary
-
-
-def _title(model: nn.Module) -> str:
-    spec = spec_of(model)
-    return spec.name if spec else type(model).__name__
-
-
-def _count_parameters(model: nn.Module) -> int:
-    return sum(p.numel() for p in model.parameters())

@@ -42,10 +42,12 @@ def fit(
     *,
     observers: Sequence[Observer] = (),
     resume: bool = False,
+    test: bool = True,
 ) -> Run:
     """Trains `model` in place and returns the run, the best epoch's weights in the model.
 
-    See `convworks.api.fit`, which is this with the usual observers.
+    See `convworks.api.fit`, which is this with the usual observers. Without `test` the run is left
+    before its one look at the test part, which resuming it takes.
     """
     with ExitStack() as stack:
         stack.enter_context(torch.random.fork_rng(range(torch.cuda.device_count())))
@@ -61,25 +63,29 @@ def fit(
             stack.enter_context(checkpoint.claimed(job.path))
         job.begin(resume)
         stack.enter_context(memory_kept(job.device))
+        if job.trunk:
+            stack.callback(job.trunk.thaw)
         if processes.told(checkpoint.read_summary(job.path)) is None:
-            _run(job, stack.enter_context(_stop_signals(processes)))
+            _run(job, stack.enter_context(_stop_signals(processes)), test)
         processes.wait()
         return load(job.path, model=model)
 
 
-def _run(job: Job, stop: "Stop") -> None:
+def _run(job: Job, stop: "Stop", test: bool) -> None:
     """The epochs that are left, one look at the test part with the best weights, the figures."""
     job.publish()
     for observer in job.observers:
         observer.begin(job.plan())
     try:
-        while job.state.epoch < job.recipe.epochs:
+        while not job.over:
             _train_epoch(job, stop)
             with stop.at_once():
                 val = _measure(job, job.val)
             _close_epoch(job, val)
+        if not test:
+            return
         with stop.at_once():
-            test = _test(job)
+            found = _test(job)
     except Stopped:
         job.save()
         raise KeyboardInterrupt(
@@ -88,36 +94,19 @@ def _run(job: Job, stop: "Stop") -> None:
     for observer in job.observers:
         observer.end()
     if job.processes.first:
-        summary = job.summarize(best_epoch(job.state.history), test)
+        summary = job.summarize(best_epoch(job.state.history), found)
         checkpoint.write_json(job.path / checkpoint.SUMMARY, asdict(summary))
 
 
 def _train_epoch(job: Job, stop: "Stop") -> None:
     """The rest of the current epoch, step by step. Raises Stopped between two steps."""
-    seed, state = job.config.seed, job.state
+    state = job.state
     losses: list[Tensor] = []
     reported = saved = perf_counter()
     started = reported - state.seconds
-    job.model.train()
+    job.set_mode()
     for pixels, labels in _batches(job, stop):
-        generator = _seed(job.device, mix(seed, state.epoch, state.batch))
-        pixels = _augment(job, pixels, generator)
-        if not job.processes.first:  # whose dropout is not to be the others'
-            _seed(job.device, mix(seed, state.epoch, state.batch, job.processes.share.rank))
-        for group in job.optimizer.param_groups:
-            group["lr"] = _lr(job)
-        images = job.prepare(pixels)
-        logits, loss = train_step(
-            job.network,
-            job.optimizer,
-            job.scaler,
-            images.contiguous(memory_format=job.layout),
-            labels,
-            precision=job.precision,
-            label_smoothing=job.recipe.label_smoothing,
-            class_weights=job.class_weights,
-            auxiliary_weight=getattr(job.model, "auxiliary_weight", 0.3),
-        )
+        logits, loss = take_step(job, pixels, labels, _lr(job))
         losses.append(loss)
         right = (logits.argmax(1) == labels).sum()
         state.tally += job.processes.sum(torch.stack([loss * len(labels), right]))
@@ -136,6 +125,29 @@ def _train_epoch(job: Job, stop: "Stop") -> None:
     if job.processes.any(stop.requested):
         _check_weights(job)
         raise Stopped
+
+
+def take_step(job: Job, pixels: Tensor, labels: Tensor, lr: float) -> tuple[Tensor, Tensor]:
+    """One step with the batch that is next, at a learning rate; logits and loss."""
+    place = (job.config.seed, job.state.epoch, job.state.batch)
+    generator = _seed(job.device, mix(*place))
+    pixels = _augment(job, pixels, generator)
+    if not job.processes.first:  # whose dropout is not to be the others'
+        _seed(job.device, mix(*place, job.processes.share.rank))
+    for group in job.optimizer.param_groups:
+        group["lr"] = lr * group.get("lr_scale", 1.0)  # runs of version 0.1 have none
+    images = job.prepare(pixels)
+    return train_step(
+        job.network,
+        job.optimizer,
+        job.scaler,
+        images.contiguous(memory_format=job.layout),
+        labels,
+        precision=job.precision,
+        label_smoothing=job.recipe.label_smoothing,
+        class_weights=job.class_weights,
+        auxiliary_weight=getattr(job.model, "auxiliary_weight", 0.3),
+    )
 
 
 def _batches(job: Job, stop: "Stop") -> Iterator[Batch]:

@@ -49,6 +49,8 @@ class Plan:
     device: str
     precision: str
     path: Path
+    init: str = ""
+    """What of the network did not begin fresh, and what did."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,8 @@ class RunSummary:
     device: str
     """`cpu`, `cuda` or `mps`."""
     precision: str
+    stopped_early: bool = False
+    """Whether --patience ended it before the last epoch."""
 
 
 class Observer(AbstractContextManager["Observer", None]):

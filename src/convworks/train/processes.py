@@ -133,6 +133,12 @@ def _connect(device: str) -> None:
     dist.init_process_group(backend, store=store, rank=rank, world_size=count, timeout=PATIENCE)
 
 
+def check_alone(what: str) -> None:
+    """UsageError when there are several processes, for what one does."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UsageError(f"{what} is one process's work: start it without torchrun.")
+
+
 def is_first() -> bool:
     """Whether this process is alone or the first of several; needs no connection."""
     return os.environ.get("RANK", "0") == "0"

@@ -1,0 +1,56 @@
+"""What training needs to know of a network before it begins."""
+
+from torch import nn
+
+from convworks.data.splits import Data
+from convworks.errors import InputError
+from convworks.measure.summary import Summary, summarize
+from convworks.nets.registry import spec_of
+
+
+def has_sigmoids_only(model: nn.Module) -> bool:
+    """Whether sigmoids are the only activations, as in LeNet, and not the gates among others."""
+    kinds = {type(module) for module in model.modules()}
+    others = {nn.ReLU, nn.ReLU6, nn.SiLU, nn.GELU, nn.Hardswish}
+    return nn.Sigmoid in kinds and not kinds & others
+
+
+def has_norms(model: nn.Module) -> bool:
+    """Whether any layer normalises over the batch, or over groups of channels."""
+    norms = nn.BatchNorm1d | nn.BatchNorm2d | nn.GroupNorm | nn.LayerNorm
+    return any(isinstance(module, norms) for module in model.modules())
+
+
+def check_fit(model: nn.Module, data: Data) -> Summary:
+    """The layer table for one picture.
+
+    InputError unless the model takes the data's pictures and gives a logit a class.
+    """
+    spec = spec_of(model)
+    size = data.image_size
+    if spec and (spec.in_channels, spec.image_size) != (data.channels, size):
+        raise InputError(
+            f"The network was made for {spec.in_channels}×{spec.image_size}×{spec.image_size}"
+            f" images, the data are {data.channels}×{size}×{size}: give create_model and load_data"
+            " the same image_size, and create_model in_channels=data.channels."
+        )
+    summary = summarize(model, (data.channels, size, size))
+    totals = summary.totals
+    if totals.output != (len(data.classes),):
+        gives = "×".join(map(str, totals.output)) or "no tensor"
+        raise InputError(
+            f"The network gives {gives} for a picture, the data have {len(data.classes)} classes:"
+            f" make it with num_classes={len(data.classes)}."
+        )
+    return summary
+
+
+def title_of(model: nn.Module) -> str:
+    """The network's name."""
+    spec = spec_of(model)
+    return spec.name if spec else type(model).__name__
+
+
+def count_parameters(model: nn.Module) -> int:
+    """How many numbers it learns."""
+    return sum(p.numel() for p in model.parameters())

@@ -36,9 +36,9 @@ from convworks.studies.study import (
 from convworks.train.checkpoint import CONFIG, read_settings, write_json
 from convworks.train.config import TrainConfig
 from convworks.train.device import environment
-from convworks.train.job import open_job
 from convworks.train.loop import fit
 from convworks.train.observer import Observer
+from convworks.train.opening import open_job
 from convworks.train.processes import ALONE
 from convworks.train.run import Run
 

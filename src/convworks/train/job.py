@@ -2,45 +2,37 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 
 from convworks.data.augment import Preparation
 from convworks.data.loader import Loader
 from convworks.data.splits import Data
-from convworks.errors import InputError, UsageError
-from convworks.measure.summary import Summary
+from convworks.errors import InputError
 from convworks.nets.registry import spec_of
 from convworks.train import checkpoint
 from convworks.train.config import TrainConfig
 from convworks.train.device import (
-    choose_device,
-    choose_precision,
     environment,
     precision_name,
 )
-from convworks.train.initial import Initial, load_initial
+from convworks.train.initial import Initial
 from convworks.train.network import (
-    check_fit,
     count_parameters,
-    has_norms,
-    has_sigmoids_only,
     title_of,
 )
 from convworks.train.observer import EpochRecord, History, Observer, Plan, RunSummary
-from convworks.train.optimizer import Trunk, make_optimizer, stages_of
-from convworks.train.pictures import Pictures, balance, open_parts
+from convworks.train.optimizer import Trunk
+from convworks.train.pictures import Pictures
 from convworks.train.processes import Processes
-from convworks.train.recipes import Recipe, resolve
+from convworks.train.recipes import Recipe
 from convworks.train.run import Metrics
-from convworks.train.small_maps import Network, with_small_maps
-from convworks.train.synced_norms import with_synced_norms
+from convworks.train.small_maps import Network
 
 MAY_DIFFER = frozenset(
     ("out", "device", "workers", "compile", "init", "save_every", "strict", "max_unreadable")
@@ -271,153 +263,6 @@ class Job:
                         f" {ours.get(name)}: resume it as it was, or begin a new run from its"
                         f" weights with --init {self.path}."
                     )
-
-
-def open_job(
-    model: nn.Module,
-    data: Data,
-    config: TrainConfig,
-    observers: Sequence[Observer],
-    resume: bool,
-    processes: Processes,
-) -> Job:
-    """Decides all that the config leaves open and makes the run folder, if it is not there.
-
-    Raises InputError for what cannot be trained; nothing is written then.
-    """
-    summary = check_fit(model, data)
-    spec = spec_of(model)
-    by_stage = config.freeze or config.layer_decay < 1
-    stages = stages_of(model, summary, len(data.classes)) if by_stage else {}
-    config, initial = _initialise(model, config, resume)
-    recipe = resolve(
-        config,
-        spec.name if spec else "",
-        len(data.train),
-        mirror=data.mirror,
-        sigmoids=has_sigmoids_only(model),
-        norms=has_norms(model),
-    )
-    device = choose_device(config.device)
-    precision = choose_precision(config.precision, device, summary.totals.macs)
-    layout = torch.channels_last if spec else torch.contiguous_format
-    model.to(device, memory_format=layout)  # type: ignore[call-overload]
-    prepare = _preparation(data, recipe, initial, config.out if resume else None)
-    _check_shares(min(recipe.batch_size, len(data.train)), processes)
-    pictures = Pictures(data, config, observers)
-    train, val, test = open_parts(data, config, recipe, device, pictures.left_out, processes.share)
-    if not resume:
-        if processes.first:
-            checkpoint.check_free(config.out)  # before what takes long
-        pictures.look((train, val, test))
-    path = _open_folder(config, f"{title_of(model)}-{data.title}", resume, processes)
-    return Job(
-        path=path,
-        config=replace(config, out=path, precision=precision_name(precision), **asdict(recipe)),
-        recipe=recipe,
-        data=data,
-        model=model,
-        network=_network(model, summary, config, device, processes),
-        macs=summary.totals.macs,
-        device=device,
-        precision=precision,
-        prepare=prepare,
-        layout=layout,
-        train=train,
-        val=val,
-        test=test,
-        pictures=pictures,
-        class_weights=balance(data, device) if config.class_weights == "balanced" else None,
-        optimizer=make_optimizer(model, recipe, stages, config.layer_decay),
-        scaler=torch.amp.GradScaler(device.type, enabled=precision == torch.float16),
-        state=State(torch.zeros(2, device=device)),
-        observers=observers,
-        processes=processes,
-        trunk=Trunk(model, stages) if config.freeze else None,
-        initial=initial,
-    )
-
-
-def _initialise(
-    model: nn.Module, config: TrainConfig, resume: bool
-) -> tuple[TrainConfig, Initial | None]:
-    """Puts in the weights of --init, and sees pictures as they do unless told otherwise.
-
-    A run that is resumed has them in its own files.
-    """
-    if config.init is None:
-        return config, None
-    if resume and config.normalize is None and config.out is not None:
-        begun = checkpoint.read_settings(config.out)["train"]
-        return replace(config, normalize=begun.get("normalize")), None
-    if resume:
-        return config, None
-    initial = load_initial(model, config.init)
-    if initial.colours and config.normalize is None:
-        config = replace(config, normalize="init")
-    return config, initial
-
-
-def _check_shares(batch_size: int, processes: Processes) -> None:
-    """InputError unless every process gets as many of a batch's pictures."""
-    count = processes.share.of
-    if rest := batch_size % count:
-        smaller = batch_size - rest
-        ways = [str(n) for n in (smaller, smaller + count) if n]
-        raise InputError(
-            f"A batch of {batch_size} pictures cannot be shared equally by {count} processes:"
-            f" choose --batch-size {' or '.join(ways)}."
-        )
-
-
-def _network(
-    model: nn.Module,
-    summary: Summary,
-    config: TrainConfig,
-    device: torch.device,
-    processes: Processes,
-) -> Network:
-    """What is run in training: the model, with what this machine and other processes need."""
-    network: Network = model
-    if not processes.alone:
-        network = DistributedDataParallel(
-            model, find_unused_parameters=config.freeze, gradient_as_bucket_view=True
-        )
-    if config.compile == "on":
-        network = torch.compile(network)
-    else:
-        network = with_small_maps(model, summary, device, network)
-    if not processes.alone and config.sync_norms == "on":
-        network = with_synced_norms(network)
-    return network
-
-
-def _preparation(
-    data: Data, recipe: Recipe, initial: Initial | None, begun: Path | None
-) -> Preparation:
-    """What pictures go through; `begun`: the folder of a run to resume."""
-    if recipe.normalize == "on":
-        return Preparation(data.image_size, data.mean, data.std)
-    if recipe.normalize == "off":
-        return Preparation(data.image_size, (0.0,) * data.channels, (1.0,) * data.channels)
-    if initial:
-        return initial.preparation(data.image_size, data.channels)
-    if begun is None:
-        raise UsageError("--normalize init is as the weights of --init know it: give --init.")
-    saved = checkpoint.read_settings(begun)["preparation"]
-    return Preparation(saved["image_size"], tuple(saved["mean"]), tuple(saved["std"]))
-
-
-def _open_folder(config: TrainConfig, title: str, resume: bool, processes: Processes) -> Path:
-    """A new run folder, or the one to resume."""
-    if not resume:
-        made = checkpoint.create_run_folder(config.out, title) if processes.first else None
-        path = processes.told(made)
-        assert path is not None
-        return path
-    if config.out is None:
-        raise UsageError("--resume needs --out DIR, the run folder to go on with.")
-    return config.out
 
 
 def best_epoch(history: History) -> EpochRecord:

@@ -25,8 +25,9 @@ from convworks.errors import DivergedError
 from convworks.train import checkpoint
 from convworks.train.config import TrainConfig
 from convworks.train.device import arithmetic, memory_kept
-from convworks.train.job import Job, State, best_epoch, open_job
+from convworks.train.job import Job, State, best_epoch
 from convworks.train.observer import EpochRecord, Observer, Progress
+from convworks.train.opening import open_job
 from convworks.train.processes import Processes, together
 from convworks.train.run import Metrics, Run, load, measure
 from convworks.train.step import train_step

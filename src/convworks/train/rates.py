@@ -21,8 +21,9 @@ from convworks.data.splits import Data
 from convworks.errors import TrainingError
 from convworks.train.config import TrainConfig
 from convworks.train.device import arithmetic, memory_kept
-from convworks.train.job import Job, open_job
+from convworks.train.job import Job
 from convworks.train.loop import mix, take_step
+from convworks.train.opening import open_job
 from convworks.train.processes import ALONE, check_alone
 
 STEPS = 100

@@ -2,6 +2,11 @@
 
 docs/contributing.md has the rules. What a page says is run in its order, in a folder of its own:
 `sh` blocks as commands, `python` blocks in one namespace. Blocks with a title are files.
+`text` right behind a block is what that prints;
+
+    python tests/pages.py docs/tour/*.md
+
+writes it there anew.
 """
 
 import os
@@ -9,13 +14,14 @@ import re
 import shlex
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import chdir, contextmanager, redirect_stdout
 from dataclasses import dataclass
 from functools import cache
 from io import StringIO
 from pathlib import Path
-from textwrap import dedent
+from textwrap import dedent, indent
 
 import pytest
 import tyro
@@ -50,6 +56,12 @@ class Block:
     title: str | None
     text: str
     mark: str
+    """What the comment before it says."""
+    behind: bool
+    """Whether it stands right behind another block."""
+    margin: str
+    place: tuple[int, int]
+    """Where its text begins and ends in the page."""
 
     @property
     def in_the_checks(self) -> bool:
@@ -74,7 +86,8 @@ class Block:
 def blocks(page: Path) -> list[Block]:
     """The fenced blocks of a page; AssertionError for one of which nobody knows what it is."""
     source = page.read_text()
-    found = []
+    found: list[Block] = []
+    end = 0
     for match in FENCE.finditer(source):
         line = source.count("\n", 0, match.start("ticks")) + 1
         info = INFO.fullmatch(match["info"].strip())
@@ -83,29 +96,62 @@ def blocks(page: Path) -> list[Block]:
         language, title = info["language"], info["title"]
         assert language in ("sh", "python", "text") or title, f'{where}: give a title="file"'
         text = dedent(match["text"])
-        found.append(Block(page, line, language, title, text, match["mark"] or ""))
+        behind = bool(found) and not source[end : match.start()].strip()
+        mark, place = match["mark"] or "", match.span("text")
+        found.append(Block(page, line, language, title, text, mark, behind, match["indent"], place))
+        end = match.end()
     assert source.count("```") == 2 * len(found), f"{page.relative_to(ROOT)}: an odd fence"
     return found
 
 
-def follow(page: Path, slow: bool) -> None:
-    """Does in the working folder what the page says, with what is slow or without."""
+def follow(page: Path, slow: bool) -> list[tuple[Block, str]]:
+    """Does in the working folder what the page says, with what is slow or without.
+
+    Gives the blocks that show what the block before them printed, with what it printed now.
+    """
     namespace: dict[str, object] = {"__name__": "page"}
+    printed: str | None = None
+    outputs = []
     for block in blocks(page):
         if block.title is not None:
             Path(block.title).parent.mkdir(parents=True, exist_ok=True)
             Path(block.title).write_text(block.text)
-        elif block.language == "text" or block.in_the_checks:
-            continue
+            printed = None
+        elif block.language == "text":
+            if block.behind and printed is not None and block.mark != "varies":
+                outputs.append((block, printed))
+            printed = None
+        elif block.in_the_checks:
+            printed = None
         elif block.parsed_only or (block.slow and not slow):
             check(block)
-        elif block.language == "python":
+            printed = None
+        else:
+            printed = "".join(f"{line.rstrip()}\n" for line in do(block, namespace).splitlines())
+    return outputs
+
+
+def do(block: Block, namespace: dict[str, object]) -> str:
+    """Runs a block and gives what it prints."""
+    shown = StringIO()
+    with redirect_stdout(shown):
+        if block.language == "python":
             # Its own lines, so that a traceback points into the page.
-            exec(compile("\n" * block.line + block.text, str(page), "exec"), namespace)
+            exec(compile("\n" * block.line + block.text, str(block.page), "exec"), namespace)
         else:
             for command in block.commands:
                 with _told(block, command):
                     execute(command)
+    return shown.getvalue()
+
+
+def write_outputs(page: Path) -> None:
+    """Puts into the page what its blocks print now; the working folder is the page's."""
+    text = page.read_text()
+    for block, printed in reversed(follow(page, slow=True)):
+        start, end = block.place
+        text = text[:start] + indent(printed, block.margin) + text[end:]
+    page.write_text(text)
 
 
 def check(block: Block) -> None:
@@ -142,7 +188,11 @@ def execute(command: str) -> None:
             code = usage.code
         assert code == 0, f"ended with {code}"
     else:
-        subprocess.run(["bash", "-euo", "pipefail", "-c", command], check=True, env=environment())
+        shell = ["bash", "-euo", "pipefail", "-c", command]
+        done = subprocess.run(
+            shell, check=True, env=environment(), stdout=subprocess.PIPE, text=True
+        )
+        sys.stdout.write(done.stdout)
 
 
 def _expanded(word: str, command: str) -> list[str]:
@@ -200,3 +250,10 @@ def help_of(command: str) -> str:
         run([command, "--help"])
     assert not done.value.code, f"there is no convworks {command}"
     return shown.getvalue()
+
+
+if __name__ == "__main__":
+    for name in sys.argv[1:]:
+        told = Path(name).resolve()
+        with tempfile.TemporaryDirectory() as folder, chdir(folder):
+            write_outputs(told)

@@ -13,7 +13,7 @@ from sklearn.datasets import load_sample_images
 
 import pages
 from convworks.train import recipes
-from pages import PAGES, ROOT, SLOW, blocks, follow, help_of, mentioned
+from pages import PAGES, ROOT, SLOW, blocks, follow, help_of, mentioned, write_outputs
 
 
 def name(page: Path) -> str:
@@ -61,7 +61,7 @@ def write_few(known: Path, few: Path) -> None:
 
 
 def has_slow(page: Path) -> bool:
-    return page.name in SLOW or "<!-- slow -->" in page.read_text()
+    return page.name in SLOW or bool(re.search("<!-- slow -->\n+ *```", page.read_text()))
 
 
 def needs(page: Path) -> None:
@@ -74,7 +74,8 @@ def needs(page: Path) -> None:
 @pytest.mark.parametrize("page", [p for p in PAGES if "```" in p.read_text()], ids=name)
 def test_what_a_page_says_works(page: Path) -> None:
     needs(page)
-    follow(page, slow=False)
+    for block, printed in follow(page, slow=False):
+        assert block.text == printed, f"{name(page)}, line {block.line}"
     plt.close("all")
 
 
@@ -83,7 +84,8 @@ def test_what_a_page_says_works(page: Path) -> None:
 @pytest.mark.parametrize("page", [p for p in PAGES if has_slow(p)], ids=name)
 def test_what_takes_minutes_works_too(page: Path) -> None:
     needs(page)
-    follow(page, slow=True)
+    for block, printed in follow(page, slow=True):
+        assert block.text == printed, f"{name(page)}, line {block.line}"
     plt.close("all")
 
 
@@ -117,3 +119,16 @@ def test_what_does_not_work_is_noticed(
     page.write_text(text)
     with pytest.raises(AssertionError, match=message):
         follow(page, slow=False)
+
+
+def test_outputs_are_compared_and_written_anew(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(pages, "ROOT", tmp_path)
+    page = tmp_path / "page.md"
+    told = "```python\nprint(1)\n```\n\n```text\n{}\n```\n\nOther:\n\n```text\nfree\n```\n"
+    luck = "\n```sh\necho 2 | cat\n```\n\n<!-- varies -->\n```text\n5\n```\n"
+    page.write_text(told.format("0") + luck)
+    assert [(b.text, printed) for b, printed in follow(page, slow=False)] == [("0\n", "1\n")]
+    write_outputs(page)
+    assert page.read_text() == told.format("1") + luck

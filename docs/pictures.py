@@ -276,13 +276,13 @@ def alexnet() -> Figure:
 @picture
 def vgg() -> Figure:
     block = ("a block (2, 128)", vgg_block(64, 128, 2), (64, 112, 112))
-    return cw.figures.architecture(block, ("vgg11", cw.create_model("vgg11"), find("vgg11").input))
+    return cw.figures.architecture(block, "vgg11")
 
 
 @picture
 def nin() -> Figure:
     block = ("a NiN block", nin_block(96, 256, 5, padding=2), (96, 26, 26))
-    return cw.figures.architecture(block, ("nin", cw.create_model("nin"), find("nin").input))
+    return cw.figures.architecture(block, "nin")
 
 
 @picture
@@ -292,7 +292,8 @@ def inception_block() -> Figure:
 
 @picture
 def inception_v3() -> Figure:
-    model = cw.create_model("inception_v3")
+    with torch.device("meta"):
+        model = cw.create_model("inception_v3")
     return blocks(
         ("stage 3", model.get_submodule("stage3.1"), (256, 35, 35)),
         ("stage 4", model.get_submodule("stage4.0"), (768, 17, 17)),
@@ -302,7 +303,8 @@ def inception_v3() -> Figure:
 
 @picture
 def inception_resnet() -> Figure:
-    model = cw.create_model("inception_resnet_v2")
+    with torch.device("meta"):
+        model = cw.create_model("inception_resnet_v2")
     return blocks(("a block of the first stage", model.get_submodule("stage3.1"), (320, 35, 35)))
 
 

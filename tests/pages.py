@@ -23,8 +23,11 @@ from io import StringIO
 from pathlib import Path
 from textwrap import dedent, indent
 
+import numpy as np
 import pytest
 import tyro
+from PIL import Image
+from sklearn.datasets import load_sample_images
 
 from convworks.cli import COMMANDS, run
 from convworks.cli.command import PARSING
@@ -44,6 +47,8 @@ FENCE = re.compile(
 INFO = re.compile(r'(?P<language>\w+)(?: title="(?P<title>[\w./-]+)")?')
 SHELLS = re.compile(r"[|<>&;$`()]")
 """What only a shell understands."""
+SETTING = re.compile(r"\w+=.*")
+"""Of the environment, before a command."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +103,8 @@ def blocks(page: Path) -> list[Block]:
         text = dedent(match["text"])
         behind = bool(found) and not source[end : match.start()].strip()
         mark, place = match["mark"] or "", match.span("text")
+        known = mark in ("", "slow", "varies") or mark.startswith("parsed only: ")
+        assert known, f"{where}: nobody knows what the comment {mark!r} means"
         found.append(Block(page, line, language, title, text, mark, behind, match["indent"], place))
         end = match.end()
     assert source.count("```") == 2 * len(found), f"{page.relative_to(ROOT)}: an odd fence"
@@ -127,7 +134,8 @@ def follow(page: Path, slow: bool) -> list[tuple[Block, str]]:
             check(block)
             printed = None
         else:
-            printed = "".join(f"{line.rstrip()}\n" for line in do(block, namespace).splitlines())
+            lines = do(block, namespace).strip("\n").splitlines()
+            printed = "".join(f"{line.rstrip()}\n" for line in lines)
     return outputs
 
 
@@ -139,9 +147,10 @@ def do(block: Block, namespace: dict[str, object]) -> str:
             # Its own lines, so that a traceback points into the page.
             exec(compile("\n" * block.line + block.text, str(block.page), "exec"), namespace)
         else:
-            for command in block.commands:
+            plain = not any(SHELLS.search(command.split(" #")[0]) for command in block.commands)
+            for command in block.commands if plain else [block.text]:
                 with _told(block, command):
-                    execute(command)
+                    execute(command, plain)
     return shown.getvalue()
 
 
@@ -161,9 +170,10 @@ def check(block: Block) -> None:
         return
     for command in block.commands:
         with _told(block, command):
-            words = shlex.split(command, comments=True)
-            assert words[0] == "convworks", "only convworks' own commands can be parsed"
-            parse(words[1:])
+            words = iter(shlex.split(command, comments=True))
+            first = next(word for word in words if not SETTING.fullmatch(word))
+            assert first == "convworks", "only convworks' own commands can be parsed"
+            parse(list(words))
 
 
 def parse(words: list[str]) -> None:
@@ -174,14 +184,13 @@ def parse(words: list[str]) -> None:
         raise AssertionError("wrong usage") from wrong
 
 
-def execute(command: str) -> None:
-    """Runs a line: convworks in this process, which saves seconds, all else in a shell."""
+def execute(command: str, plain: bool) -> None:
+    """Runs a plain line of convworks in this process, which saves seconds, all else in a shell."""
     words = shlex.split(command, comments=True)
-    bare = command.split(" #")[0]
-    if words[:2] == ["convworks", "demo"]:
+    if plain and words[:2] == ["convworks", "demo"]:
         serve(words[1:])
-    elif words[0] == "convworks" and not SHELLS.search(bare):
-        arguments = [found for word in words[1:] for found in _expanded(word, bare)]
+    elif plain and words[0] == "convworks":
+        arguments = [found for word in words[1:] for found in _expanded(word, command)]
         try:
             code = run(arguments)
         except SystemExit as usage:  # --help ends with 0, wrong usage with 2
@@ -242,6 +251,20 @@ def mentioned(page: Path) -> list[list[str]]:
     return [words.split() for words in found]
 
 
+def write_photos(folder: Path) -> None:
+    """`my_photos/`, `holiday/` and `cat.jpg`: parts of two real photographs."""
+    luck = np.random.default_rng(0)
+    for kind, photo in zip(("temple", "flower"), load_sample_images().images, strict=True):
+        for number in range(16):
+            place = "holiday" if number > 13 else f"my_photos/{kind}"
+            side = int(luck.integers(120, 320))
+            y, x = luck.integers(0, 427 - side), luck.integers(0, 640 - side)
+            path = folder / place / f"{kind}{number:02}.jpg"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(photo[y : y + side, x : x + side]).resize((100, 80)).save(path)
+    Image.open(folder / "holiday/flower15.jpg").save(folder / "cat.jpg")
+
+
 @cache
 def help_of(command: str) -> str:
     """What `convworks COMMAND --help` prints."""
@@ -256,4 +279,5 @@ if __name__ == "__main__":
     for name in sys.argv[1:]:
         told = Path(name).resolve()
         with tempfile.TemporaryDirectory() as folder, chdir(folder):
+            write_photos(Path(folder))
             write_outputs(told)

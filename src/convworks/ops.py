@@ -2,7 +2,8 @@
 
 Slow on purpose. Every loop is one of the definition's, so that the text can be read beside a
 textbook and the tests can hold PyTorch's kernels against it. Tensors are floats; images are
-channels × height × width.
+channels × height × width, and sizes are in pixels. A window that does not fit its image raises
+InputError, a ValueError.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,14 +19,15 @@ Pair = int | tuple[int, int]
 
 
 def output_size(size: int, kernel: int, padding: int = 0, stride: int = 1) -> int:
-    """How many windows fit along a side: ⌊(n − k + 2p + s) / s⌋."""
+    """How many windows fit along a side of n pixels: ⌊(n − k + 2p + s) / s⌋; below 1, none."""
     return (size - kernel + 2 * padding + stride) // stride
 
 
 def corr2d(image: Tensor, kernel: Tensor) -> Tensor:
     """The two-dimensional cross-correlation of H×W with h×w, (H − h + 1)×(W − w + 1).
 
-    Each result is the sum of the products of the kernel and the window that it lies on.
+    Each result is the sum of the products of the kernel and the window that it lies on. Raises
+    InputError when the kernel is larger than the image.
     """
     height, width = kernel.shape
     rows, columns = _windows(image, (height, width), (1, 1))
@@ -58,7 +60,10 @@ def convolve(
 
 
 def pad(image: Tensor, padding: Pair, value: float = 0.0) -> Tensor:
-    """The image with rows and columns of `value` on every side."""
+    """The image with rows and columns of `value` on every side: c×H×W to c×(H + 2p)×(W + 2q).
+
+    `padding` is p and q, or one number for both.
+    """
     vertical, horizontal = _pair(padding)
     channels, height, width = image.shape
     result = image.new_full((channels, height + 2 * vertical, width + 2 * horizontal), value)
@@ -67,13 +72,20 @@ def pad(image: Tensor, padding: Pair, value: float = 0.0) -> Tensor:
 
 
 def pointwise(image: Tensor, weights: Tensor) -> Tensor:
-    """A 1×1 convolution as what it is: one Linear layer, o×c, applied to every pixel."""
+    """A 1×1 convolution as what it is: one Linear layer, o×c, applied to every pixel.
+
+    c×H×W to o×H×W (Lin et al. 2013, "Network in network", section 3.1).
+    """
     channels, height, width = image.shape
     return (weights @ image.reshape(channels, height * width)).reshape(-1, height, width)
 
 
 def as_product(image: Tensor, kernels: Tensor, padding: Pair = 0, stride: Pair = 1) -> Tensor:
-    """`convolve` as one product of matrices: every window a column, every kernel a row."""
+    """`convolve` as one product of matrices: every window a column, every kernel a row.
+
+    c×H×W with o×c×h×w kernels to o×H'×W' (Chellapilla et al. 2006). Raises InputError
+    when no window fits.
+    """
     padded, (down, right) = pad(image, padding), _pair(stride)
     height, width = kernels.shape[2:]
     rows, columns = _windows(padded, (height, width), (down, right))
@@ -86,8 +98,9 @@ def as_product(image: Tensor, kernels: Tensor, padding: Pair = 0, stride: Pair =
 
 
 def by_fourier(image: Tensor, kernels: Tensor) -> Tensor:
-    """`convolve` without padding or stride, by the convolution theorem.
+    """`convolve` without padding or stride, by the convolution theorem (Mathieu et al. 2013).
 
+    c×H×W with o×c×h×w kernels to o×(H − h + 1)×(W − w + 1); InputError when the kernel is larger.
     Cross-correlation is a product of the image's transform with the kernel's conjugated one; the
     rows and columns that wrap around the edge are cut off.
     """
@@ -102,7 +115,8 @@ def by_fourier(image: Tensor, kernels: Tensor) -> Tensor:
 def stretch(image: Tensor, factor: int) -> Tensor:
     """Zeros between the pixels: a stride of 1 behind it is a stride of 1/`factor`.
 
-    What a transposed convolution begins with; the side n becomes (n − 1)·factor + 1.
+    What a transposed convolution begins with (Dumoulin and Visin 2016, section 4); the side n
+    becomes (n − 1)·factor + 1, the channels stay.
     """
     channels, height, width = image.shape
     result = image.new_zeros(channels, (height - 1) * factor + 1, (width - 1) * factor + 1)
@@ -113,7 +127,8 @@ def stretch(image: Tensor, factor: int) -> Tensor:
 def spectrogram(signal: Tensor, window: int, hop: int) -> Tensor:
     """A sound as a picture: 1×(window/2 + 1)×times, the size of each frequency in each window.
 
-    Networks for images then take it as it is. Windows are Hann's.
+    `signal` holds samples, `window` and `hop` are counted in them. Networks for images then take
+    it as it is. Windows are Hann's.
     """
     frames = signal.unfold(0, window, hop) * torch.hann_window(window)
     sizes: Tensor = torch.fft.rfft(frames).abs()
@@ -133,7 +148,8 @@ def fast_corners(image: Tensor, threshold: float = 0.2, arc: int = 9) -> Tensor:
 
     A corner is a pixel with `arc` neighbours in a row, of the sixteen on a circle of radius 3,
     that are all brighter or all darker than itself by `threshold`. Not a convolution: a
-    comparison follows each difference. Within 3 pixels of the edge nothing is a corner.
+    comparison follows each difference. Within 3 pixels of the edge nothing is a corner. `threshold`
+    is in the image's own unit.
     """
     circle = [*CIRCLE, *((-y, -x) for y, x in CIRCLE)]
     result = torch.zeros(image.shape, dtype=torch.bool)
@@ -157,10 +173,11 @@ def pool2d(
 ) -> Tensor:
     """The `max`, the `average` or another summary of every window, each channel by itself.
 
+    c×H×W to c×H'×W', with `output_size` for the sides.
     A number p gives Lp pooling, the p-th root of the sum of p-th powers; `stochastic` one of the
     numbers, each with a probability in proportion to it (Zeiler and Fergus 2013; they must not be
     negative). The stride is the window's size unless given. Padding counts as zeros, and never
-    wins a maximum.
+    wins a maximum. Raises InputError for another `kind`, and when no window fits.
     """
     operators: dict[str, Callable[[Tensor], Tensor]] = {
         "max": torch.max,
@@ -212,7 +229,8 @@ class BatchNorm(nn.Module):
 
     In training every channel is shifted and scaled to mean 0 and variance 1 over the batch, and
     over all pixels; in use by moving averages of what training saw. γ begins at 1, β at 0.
-    `momentum` is the weight of the old value (PyTorch's is that of the new).
+    `momentum` is the weight of the old value (PyTorch's is that of the new). Raises InputError when
+    it is to train on one number a channel, whose variance nobody knows.
     """
 
     def __init__(self, channels: int, eps: float = 1e-5, momentum: float = 0.9) -> None:
@@ -257,6 +275,7 @@ def convolution_cost(
 ) -> tuple[int, int, int]:
     """Multiplications, additions and parameters of a convolution for one image.
 
+    `output` and `kernel` are heights and widths in pixels.
     c_o·H·W·c_i·k_h·k_w / g products, one addition less for each result, and k_h·k_w·c_i·c_o / g
     weights (and c_o biases). With as many groups as channels it is depthwise.
     """

@@ -85,7 +85,9 @@ def benchmark(contestant: Contestant, *, repeats: int = 5, remeasure: bool = Fal
 
     Pictures are invented and lie on the device: loading is not part of it. Training takes the
     modern recipe's optimizer, both take the trainer's precision and layout. The machine's own peaks
-    are measured once and kept, unless `remeasure`.
+    are measured once and kept, unless `remeasure`. Rates are images a second, latencies
+    milliseconds, memory bytes. Raises InputError for a network, an image or a device that there is
+    not.
     """
     single = Contestant(**asdict(contestant) | {"batch_size": 1})
     totals = summarize(contestant.on_meta(), contestant.shape, depth=0).totals

@@ -57,8 +57,11 @@ class Preparation:
     """What is done to every picture, in training and in use: it is saved with the weights."""
 
     image_size: int
+    """S, the side in pixels."""
     mean: tuple[float, ...]
+    """Of each channel, black 0 and white 1."""
     std: tuple[float, ...]
+    """The same for the deviation."""
 
     def __call__(self, pixels: Tensor) -> Tensor:
         """uint8 N×C×H×W to float N×C×S×S: (pixels / 255 − mean) / std, scaled bilinearly."""

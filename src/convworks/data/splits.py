@@ -65,9 +65,13 @@ class DataSpec:
     name: str
     """A known set's name, or a folder's absolute path."""
     image_size: int
+    """The side in pixels that the network sees."""
     val_fraction: float
+    """0…1, of the training part where there is no validation part."""
     seed: int
+    """Of the split; not that of a training."""
     train_images: int | None = None
+    """About so many to train and validate with; None: all."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +86,7 @@ class Data:
     mean: tuple[float, ...]
     """Of each channel over the training part, black 0 and white 1."""
     std: tuple[float, ...]
+    """The same for the deviation."""
     mirror: bool
     """Whether a picture seen in a mirror keeps its class."""
     train: Images

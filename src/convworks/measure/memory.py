@@ -59,7 +59,13 @@ def predict_memory(
     optimizer: Literal["sgd", "nesterov", "adamw"] = "adamw",
     precision: torch.dtype = torch.float32,
 ) -> Memory:
-    """What one step of training, or without `training` one of use, needs for a batch of images."""
+    """What one step of training, or without `training` one of use, needs for a batch of images.
+
+    `shape` is that of one image: channels, height, width. The step runs on the meta device and
+    needs no memory itself; the model is not changed. `precision` is that of the arithmetic, weights
+    stay fp32. What kernels use inside one operation is not seen; docs/memory.md compares with
+    measurements. Raises InputError for images that the network cannot take.
+    """
     twin = on_meta(model).train(training)
     weights = sum(_bytes(p) for p in twin.parameters())
     buffers = sum(_bytes(b) for b in twin.buffers())

@@ -40,14 +40,17 @@ def named(**layers: nn.Module) -> nn.Sequential:
 
 
 def same(kernel: Size) -> Size:
-    """The padding that keeps the side at stride 1."""
+    """The padding in pixels that keeps the side at stride 1, for an odd kernel."""
     return (kernel - 1) // 2 if isinstance(kernel, int) else tuple((k - 1) // 2 for k in kernel)  # type: ignore[return-value]
 
 
 def conv_relu(
     in_channels: int, out_channels: int, kernel: int, stride: int = 1, padding: int = 0
 ) -> nn.Sequential:
-    """Convolution, ReLU."""
+    """Convolution with a bias, ReLU: the layers of AlexNet, VGG, NiN and GoogLeNet.
+
+    N×in_channels×H×W to N×out_channels×H'×W', H' = ⌊(H − kernel + 2·padding) / stride⌋ + 1.
+    """
     return named(
         conv=nn.Conv2d(in_channels, out_channels, kernel, stride, padding),
         relu=relu(),
@@ -66,7 +69,9 @@ def conv_norm(
 ) -> nn.Sequential:
     """Convolution, batch norm and, unless `act` is None, activation; padded to keep the side.
 
-    The convolution has no bias, since the norm's β takes its place.
+    N×in_channels×H×W to N×out_channels×⌈H/stride⌉×⌈W/stride⌉, unless `padding` is given. The
+    convolution has no bias, since the norm's β takes its place (Ioffe and Szegedy 2015, section
+    3.2).
     """
     layers = named(
         conv=nn.Conv2d(
@@ -88,7 +93,8 @@ def conv_norm(
 def stem_7x7(in_channels: int, width: int, stem: Stem) -> nn.Sequential:
     """ResNet's and DenseNet's first stage: 7×7/2, norm, ReLU, max pool 3×3/2: a quarter the side.
 
-    The small stem (He et al. 2015, section 4.2) is 3×3/1 and keeps the side.
+    N×in_channels×H×W to N×width×⌈H/4⌉×⌈W/4⌉ (He et al. 2015, table 1). The small stem (there,
+    section 4.2) is 3×3/1 and keeps the side.
     """
     if stem == "small":
         return conv_norm(in_channels, width, 3)
@@ -98,7 +104,11 @@ def stem_7x7(in_channels: int, width: int, stem: Stem) -> nn.Sequential:
 
 
 class Concat(nn.Module):
-    """Runs its named paths on the same input and concatenates their outputs along channels."""
+    """Runs its named paths on the same input and concatenates their outputs along channels.
+
+    Inception's blocks are made of it (Szegedy et al. 2014, figure 2). All paths must give maps of
+    the same size.
+    """
 
     def __init__(self, **paths: nn.Module) -> None:
         super().__init__()
@@ -142,7 +152,8 @@ class SqueezeExcite(nn.Module):
 def with_gates(blocks: nn.Sequential, in_channels: int, reduction: int) -> nn.Sequential:
     """The same blocks, a squeeze-and-excitation behind each that mixes channels; 0 adds none.
 
-    SE-Inception (Hu et al., figure 3). How many channels a block gives is seen by running it.
+    SE-Inception (Hu et al., figure 3). How many channels a block gives is seen by running it on
+    `in_channels`; a gate has `reduction` times fewer numbers inside.
     """
     if not reduction:
         return blocks
@@ -172,7 +183,8 @@ class ShuffleChannels(nn.Module):
 class DropPath(nn.Module):
     """Leaves whole pictures out with probability `p` in training, and scales the others up.
 
-    Stochastic depth (Huang et al. 2016, arXiv:1603.09382), for the body of a residual block.
+    Stochastic depth (Huang et al. 2016, arXiv:1603.09382), for the body of a residual block. Raises
+    ValueError for a `p` outside 0…1.
     """
 
     def __init__(self, p: float) -> None:
@@ -190,13 +202,16 @@ class DropPath(nn.Module):
 
 
 def divisible(channels: float, by: int = 8) -> int:
-    """Channels rounded to a multiple, but never down by more than a tenth."""
+    """Channels rounded to a multiple, but never down by more than a tenth.
+
+    As in the code of MobileNet v2 (Sandler et al. 2018) and its successors.
+    """
     rounded = max(by, int(channels + by / 2) // by * by)
     return rounded + by if rounded < 0.9 * channels else rounded
 
 
 def global_pool() -> nn.Sequential:
-    """N×C×H×W to N×C: the mean of each channel."""
+    """N×C×H×W to N×C: the mean of each channel (Lin et al. 2013, section 3.2)."""
     return named(average=nn.AdaptiveAvgPool2d(1), flatten=nn.Flatten())
 
 
@@ -217,12 +232,15 @@ def _on_meta(tensor: Tensor) -> Tensor:
 
 
 def flat_features(layers: nn.Module, in_channels: int, image_size: int) -> int:
-    """How many numbers an image is after `layers`, flattened: the first Linear's input."""
+    """How many numbers an image is after `layers`, flattened: the first Linear's input.
+
+    Raises InputError when the image is too small for the layers.
+    """
     return prod(output_shape(layers, in_channels, image_size))
 
 
 def output_shape(layers: nn.Module, in_channels: int, image_size: int) -> tuple[int, ...]:
-    """What `layers` make of an image: usually channels, height, width.
+    """What `layers` make of an image of that side in pixels: usually channels, height, width.
 
     Raises InputError when the image is too small for the layers.
     """

@@ -30,6 +30,7 @@ class ModelSpec:
     num_classes: int
     in_channels: int
     image_size: int
+    """The side in pixels."""
     stem: Literal["paper", "small"]
     initialization: "Initialization" = "paper"
     """How fresh weights are drawn."""
@@ -126,7 +127,10 @@ def build(row: Row, spec: ModelSpec) -> "nn.Module":
 
 
 def options_of(name: str) -> dict[str, object]:
-    """What `create_model` takes as `options` for that network, with the values they have."""
+    """What `create_model` takes as `options` for that network, with the values they have.
+
+    Raises InputError for an unknown name.
+    """
     row = find(name)
     return {
         option: row.arguments.get(option, parameter.default)

@@ -18,7 +18,7 @@ TRAIN_COLOUR, VAL_COLOUR = COLOURS[:2]
 
 
 def curves(history: Sequence[EpochRecord], title: str = "") -> "Figure":
-    """Loss (left) and accuracy (right) over the epochs, training and validation."""
+    """Loss (left) and accuracy (right, 0…1) over the epochs, training and validation."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, 3.2), layout="constrained")

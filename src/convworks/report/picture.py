@@ -26,7 +26,10 @@ def check_picture(path: Path) -> None:
 
 
 def save_picture(figure: "Figure", path: Path) -> None:
-    """Writes it whole, as what the file's ending says. InputError where it cannot be written."""
+    """Writes it whole, as what the file's ending says: SVG, PNG or PDF.
+
+    Raises InputError where it cannot be written.
+    """
     content = picture_bytes(figure, path.suffix[1:])
     temporary = path.with_name(f".{path.name}.tmp")
     try:

@@ -37,7 +37,7 @@ RIGHT, WRONG = COLOURS[0], COLOURS[1]
 
 
 def samples(pixels: Tensor, labels: Sequence[str]) -> "Figure":
-    """Pictures with their labels."""
+    """Pictures, uint8 N×C×H×W, with their N labels."""
     _check(pixels, labels)
     figure, places = _grid(len(pixels), labels, lines=1)
     for axes, picture, label in zip(places, pixels, labels, strict=True):
@@ -51,7 +51,8 @@ def predictions(
 ) -> "Figure":
     """Pictures with their labels, and the likeliest classes as bars: vermilion where wrong.
 
-    `probabilities` are N×classes; `labels` may be empty where the truth is not known.
+    `pixels` are uint8 N×C×H×W, `probabilities` N×classes; `labels` may be empty where the truth is
+    not known.
     """
     from matplotlib.figure import Figure
 
@@ -163,7 +164,8 @@ def feature_maps(picture: Tensor, found: Mapping[str, Tensor]) -> "Figure":
 def activation_maps(pixels: Tensor, found: Tensor, labels: Sequence[str]) -> "Figure":
     """Each picture beside itself under the map: yellow where the network looked most.
 
-    `found` is N×H×W of `measure.explain.activation_map`; `labels` say for which class.
+    `pixels` are uint8 N×C×H×W; `found` is N×H×W of `measure.explain.activation_map` (Grad-CAM,
+    Selvaraju et al. 2017); `labels` say for which class.
     """
     _check(pixels, found)
     _check(pixels, labels)

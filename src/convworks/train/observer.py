@@ -17,6 +17,7 @@ class EpochRecord:
     train_accuracy: float
     """Over the epoch's pictures as they were trained on, while the weights changed."""
     val_loss: float
+    """Mean cross-entropy, in nats."""
     val_accuracy: float
     lr: float
     """Of the last step."""
@@ -74,6 +75,7 @@ class RunSummary:
     val_accuracy: float
     """Of the best epoch, whose weights are kept."""
     test_loss: float
+    """Mean cross-entropy, in nats."""
     test_accuracy: float
     """Of those weights, on pictures used for nothing else."""
     test_images: int
@@ -82,6 +84,7 @@ class RunSummary:
     seconds: float
     """All epochs together, as far as they were saved."""
     device: str
+    """`cpu`, `cuda` or `mps`."""
     precision: str
 
 

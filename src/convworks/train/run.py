@@ -28,7 +28,7 @@ class Metrics(Displayed):
     """How a network does on a part of a data set."""
 
     loss: float
-    """Mean cross-entropy."""
+    """Mean cross-entropy, in nats."""
     accuracy: float
     """0…1."""
     images: int
@@ -128,8 +128,9 @@ def evaluate(
 ) -> Metrics:
     """Loss and accuracy of a run's best weights on a part of a data set, computed in fp32.
 
-    The model is moved to the device. Raises InputError for other classes or channels than the
-    run's, and for the run's own data split otherwise: some of the part was trained on then.
+    Pictures are prepared as the run's were. The model is moved to the device. Raises InputError for
+    other classes or channels than the run's, and for the run's own data split otherwise: some of
+    the part was trained on then.
     """
     if part not in ("train", "val", "test"):
         raise unknown("part", part, ("train", "val", "test"))

@@ -26,8 +26,8 @@ from convworks.nets.googlenet import STAGES, inception
 from convworks.nets.mobilenet_v1 import separable
 from convworks.nets.mobilenet_v2 import InvertedResidual
 from convworks.nets.nin import nin_block
-from convworks.nets.regnet import XBlock
 from convworks.nets.registry import find
+from convworks.nets.regnet import XBlock
 from convworks.nets.residual import Block, Design
 from convworks.nets.shufflenet import UnitV1, UnitV2
 from convworks.nets.squeezenet import fire
@@ -103,9 +103,7 @@ def cross_correlation() -> Figure:
     write(axes, 4.25, 2.7, "∗", 14)
     cells(axes, 5, 1.7, kernel, "kernel", lambda _y, _x: "#fbe3cc")
     write(axes, 8, 2.7, "=", 14)
-    cells(
-        axes, 9, 1.7, result, "result", lambda y, x: "#d0ece2" if (y, x) == (0, 0) else "white"
-    )
+    cells(axes, 9, 1.7, result, "result", lambda y, x: "#d0ece2" if (y, x) == (0, 0) else "white")
     window = image[:2, :2].flatten().tolist()
     terms = " + ".join(
         f"{a:g}·{b:g}" for a, b in zip(window, kernel.flatten().tolist(), strict=True)
@@ -210,10 +208,10 @@ def norms() -> Figure:
 
         cells(axes, 1.8 + 8 * i, 1.2, torch.zeros(4, 6), name, colour, digits=False)
         write(axes, 4.8 + 8 * i, 5.7, "channels")
-        axes.text(
-            1.2 + 8 * i, 3.2, "pictures", rotation=90, fontsize=8.5, ha="center", va="center"
-        )
-    write(axes, 16.5, 6.5, "each cell is one map; blue: the numbers that share a mean and a variance")
+        axes.text(1.2 + 8 * i, 3.2, "pictures", rotation=90, fontsize=8.5, ha="center", va="center")
+    write(
+        axes, 16.5, 6.5, "each cell is one map; blue: the numbers that share a mean and a variance"
+    )
     return figure
 
 

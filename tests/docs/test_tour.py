@@ -41,7 +41,9 @@ def test_every_picture_stands_on_a_page_and_has_its_command(
     assert max(file.stat().st_size for file in TOUR.glob("*.svg")) < 150_000
 
 
-@pytest.mark.parametrize("name", ["cross-correlation", "residual-blocks", "vgg", "norms", "filters"])
+@pytest.mark.parametrize(
+    "name", ["cross-correlation", "residual-blocks", "vgg", "norms", "filters"]
+)
 def test_a_picture_is_what_its_command_draws(
     name: str, commands: tuple[ModuleType, ModuleType], tmp_path: Path
 ) -> None:

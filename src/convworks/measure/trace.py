@@ -87,6 +87,15 @@ UNTAGGED = {
 }
 """Elementwise operations that PyTorch does not mark as such."""
 PRODUCTS = {aten.mm, aten.addmm}
+FAILURES = (
+    RuntimeError,
+    ValueError,
+    TypeError,
+    IndexError,
+    NotImplementedError,
+    AssertionError,  # PyTorch's counter of products, for matrices that do not fit
+)
+"""What modules raise for images that they cannot take."""
 
 
 @dataclass
@@ -156,7 +165,7 @@ def run_checked(model: nn.Module, stack: list[str], images: Tensor, shape: Seque
     """Runs it; the InputError of a failure names the module on top of the stack."""
     try:
         model(images)
-    except (RuntimeError, ValueError, TypeError, IndexError, NotImplementedError) as error:
+    except FAILURES as error:
         size = "×".join(map(str, shape))
         where = f" in {stack[-1]}" if stack[-1:] != [""] else ""
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -172,6 +172,8 @@ def check(block: Block) -> None:
         with _told(block, command):
             words = iter(shlex.split(command, comments=True))
             first = next(word for word in words if not SETTING.fullmatch(word))
+            if first == "torchrun":  # its own options end where the module is named
+                first = next(word for word in words if word == "convworks")
             assert first == "convworks", "only convworks' own commands can be parsed"
             parse(list(words))
 

@@ -23,6 +23,7 @@ from convworks.studies.tuning import Tuned
 from convworks.train import loop
 from convworks.train.checkpoint import CONFIG, read_settings
 from convworks.train.config import TrainConfig
+from convworks.train.initial import hash_of
 from convworks.train.observer import Observer
 from convworks.train.processes import together
 from convworks.train.rates import RateTest, find_lr
@@ -48,6 +49,7 @@ __all__ = [
     "load",
     "load_data",
     "predict_memory",
+    "repeat",
     "resume",
     "summarize",
     "tune",
@@ -174,21 +176,61 @@ def resume(
     folder = Path(path)
     settings = read_settings(folder)
     spec = settings.get("model") or {}
-    source = {k: v for k, v in settings["data"].items() if k != "digest"}
-    for asked, begun in ((model, spec.get("name")), (image_size, source.get("image_size"))):
-        if asked not in (None, begun):
-            raise InputError(f"{folder} was begun with {begun}, not {asked}: resume it as it was.")
-    if data is not None and data != source.get("name"):
-        if data in SOURCES or source.get("name") in SOURCES:
-            begun = source.get("name")
-            raise InputError(f"{folder} was begun with the data {begun}, not {data}.")
-        source["name"] = data  # a folder that has moved: its digest is compared
+    begun = settings["data"]
+    for asked, was in ((model, spec.get("name")), (image_size, begun.get("image_size"))):
+        if asked not in (None, was):
+            raise InputError(f"{folder} was begun with {was}, not {asked}: resume it as it was.")
+    if data not in (None, begun.get("name")) and (data in SOURCES or begun.get("name") in SOURCES):
+        raise InputError(f"{folder} was begun with the data {begun.get('name')}, not {data}.")
     config = replace(config or read_config(settings, folder), out=folder, init=None)
-    with together(config.device) as processes:
-        network = seeded(config.seed, lambda: build_model(settings, folder))
-        with processes.in_turn():
-            try:
-                loaded = load_data(**source, root=data_root)
-            except TypeError as error:
-                raise InputError(f"Cannot use {folder / CONFIG}: {error}") from error
+    with together(config.device):
+        network, loaded = _made_again(folder, config, data, data_root)
         return fit(network, loaded, config, resume=True, progress=progress)
+
+
+def repeat(
+    path: str | Path,
+    config: TrainConfig | None = None,
+    *,
+    data: str | None = None,
+    data_root: str | Path | None = None,
+    progress: bool = True,
+) -> Run:
+    """Trains what stands in a run's config.json once more, into a new folder.
+
+    Network, pictures, split, settings and seed are the run's; `config` None is its own too. On the
+    same machine's CPU, with the same PyTorch and threads, the result is the same to the last bit.
+    `data` is where an image folder now lies. Raises InputError when the pictures, or the file of
+    weights that the run began with, are others now.
+    """
+    folder = Path(path)
+    settings = read_settings(folder)
+    config = config or replace(read_config(settings, folder), out=None)
+    with together(config.device):
+        network, loaded = _made_again(folder, config, data, data_root)
+        if loaded.digest != settings["data"].get("digest"):
+            raise InputError(
+                f"{loaded.title} are no longer the pictures that {folder} was trained on: train"
+                " anew, with the settings in its config.json."
+            )
+        known = (settings.get("init") or {}).get("sha256")
+        init = config.init
+        if known and init is not None and init.exists() and known != hash_of(init):
+            raise InputError(f"{init} is not what {folder} began with: its hash differs.")
+        return fit(network, loaded, config, progress=progress)
+
+
+def _made_again(
+    folder: Path, config: TrainConfig, data: str | None, data_root: str | Path | None
+) -> tuple[nn.Module, Data]:
+    """The network and the pictures of a run, inside `together`; `data`: where these now lie."""
+    settings = read_settings(folder)
+    source = {k: v for k, v in settings["data"].items() if k != "digest"}
+    if data is not None:
+        source["name"] = data  # a folder that has moved: its digest is compared
+    network = seeded(config.seed, lambda: build_model(settings, folder))
+    with together(config.device) as processes, processes.in_turn():
+        try:
+            return network, load_data(**source, root=data_root)
+        except TypeError as error:
+            raise InputError(f"Cannot use {folder / CONFIG}: {error}") from error

@@ -7,6 +7,9 @@ from difflib import get_close_matches
 class ConvworksError(Exception):
     """Base of all of them; the command line prints the text and exits with 1."""
 
+    def __init__(self, text: str) -> None:
+        super().__init__(" ".join(text.splitlines()))  # others' words in it may have several
+
 
 class InputError(ConvworksError, ValueError):
     """A name, file, size or value that cannot be used."""

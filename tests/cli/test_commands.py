@@ -180,6 +180,33 @@ def test_a_run_killed_inside_an_epoch_goes_on_inside_it() -> None:
         assert weights(Path("killed") / name) == weights(Path("whole") / name)
 
 
+def test_a_run_is_repeated_from_its_config_alone() -> None:
+    first = convworks("train", "lenet_bn", *FAST, "--lr", "0.003", "--out", "first")
+    assert first.returncode == 0, first.stderr
+    for name in ("last.pt", "best.safetensors", "metrics.jsonl", "summary.json", "curves.svg"):
+        Path("first", name).rename(Path(name))
+    again = convworks("train", "--like", "first", "--out", "again")
+    assert again.returncode == 0, again.stderr
+    assert again.stdout.splitlines()[0].split(",")[0] == first.stdout.splitlines()[0].split(",")[0]
+    assert weights(Path("again/best.safetensors")) == weights(Path("best.safetensors"))
+    other = convworks("train", "--like", "first", "--seed", "1", "--json")
+    assert other.returncode == 0, other.stderr
+    config = json.loads((Path(json.loads(other.stdout)["path"]) / "config.json").read_text())
+    assert (config["train"]["seed"], config["train"]["lr"]) == (1, 0.003)
+    assert config["model"]["name"] == "lenet_bn"
+
+
+def test_a_run_whose_pictures_are_others_now_is_not_repeated() -> None:
+    write_digits(Path("pictures"), classes=(0, 1), count=20)
+    first = convworks("train", "--data", "pictures", *FAST, "--out", "first")
+    assert first.returncode == 0, first.stderr
+    Path("pictures/digit0/000.png").rename("pictures/digit0/moved.png")
+    again = convworks("train", "--like", "first", "--out", "again")
+    assert again.returncode == 1
+    assert "no longer the pictures that first was trained on" in again.stderr
+    assert not Path("again").exists()
+
+
 def weights(path: Path) -> list[tuple[str, bytes]]:
     """Names and bytes of the network's tensors in a file of a run."""
     if path.suffix == ".pt":
@@ -225,12 +252,19 @@ BAD: dict[str, tuple[list[str], int, str]] = {
     "image too small": (["train", "--image-size", "8"], 1, "lenet cannot take 8×8.*is 12"),
     "empty folder": (["train", "--data", "empty"], 1, "No pictures in"),
     "one class": (["train", "--data", "one"], 1, "one class only"),
-    "unreadable picture": (["train", "--data", "broken", *FAST], 1, "Cannot read .*bad.png"),
+    "unreadable picture": (
+        ["train", "--data", "broken", "--strict", *FAST],
+        1,
+        "bad.png",
+    ),
     "out is a file": (["train", "--out", "file"], 1, "Cannot make the run folder file"),
     "out below a file": (["train", "--out", "file/run"], 1, "Cannot make the run folder"),
     "another program's folder": (["train", "--resume", "--out", "other"], 1, "has no data"),
     "resume and init": (["train", "--resume", "--out", "a", "--init", "b"], 2, "give one"),
     "no run to resume": (["train", "--resume", "--out", "empty"], 1, "empty is no run folder"),
+    "like and resume": (["train", "--like", "a", "--resume", "--out", "a"], 2, "give one"),
+    "like with a network": (["train", "lenet", "--like", "a"], 2, "leave them out"),
+    "like nothing": (["train", "--like", "empty"], 1, "empty is no run folder"),
     "resume without folder": (["train", "--resume"], 2, "--resume needs --out DIR"),
     "no such device": (["train", "--device", "mps"], 1, "no usable mps device"),
     "no such weights": (["train", "--init", "nowhere"], 1, "Cannot read weights from nowhere"),

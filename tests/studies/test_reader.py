@@ -132,7 +132,7 @@ PAGES = Path(__file__).parents[2] / "docs" / "studies"
 
 def test_the_page_that_says_how_a_study_is_written_is_right() -> None:
     text = (PAGES / "index.md").read_text()
-    (example,) = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
+    (example,) = re.findall(r"```toml[^\n]*\n(.*?)```", text, re.DOTALL)
     study = parse_study(example, "mine", "mine.toml")
     assert study.runs("quick") == 12
     for name in (*FIGURES, "compare", "usable", "minutes", *get_args(Compare)):

@@ -50,7 +50,9 @@ def test_a_search_finds_better_settings_and_tests_only_the_best(digits: Data) ->
     assert first.settings == {"lr": 1e-3, "weight_decay": 0.05, "augment": "crop"}  # the recipe's
     assert first.val_accuracy is not None
     assert best.val_accuracy is not None
-    assert best.val_accuracy > first.val_accuracy
+    assert best.val_loss is not None
+    assert first.val_loss is not None
+    assert (best.val_accuracy, -best.val_loss) > (first.val_accuracy, -first.val_loss)
     assert best.val_accuracy == max(t.val_accuracy or 0.0 for t in found.trials)
     assert {t.settings["augment"] for t in found.trials} <= {"none", "crop"}  # no digit is mirrored
     assert "pruned" in {t.state for t in found.trials}

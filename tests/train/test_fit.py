@@ -189,6 +189,7 @@ def test_the_run_folder(digits: Data) -> None:
     run = api.fit(model, digits, TrainConfig(epochs=2), progress=False)
     assert run.path == Path("runs/lenet-digits")
     assert {file.name for file in run.path.iterdir()} == {
+        ".lock",
         "config.json",
         "metrics.jsonl",
         "last.pt",

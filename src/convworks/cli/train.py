@@ -3,7 +3,7 @@
 import json
 import shlex
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -43,6 +43,11 @@ class Train(Command):
     config: Annotated[TrainConfig, tyro.conf.arg(name="")] = field(default_factory=TrainConfig)
     resume: bool = False
     """Go on with the run in --out, exactly as if it had not been stopped."""
+    like: Annotated[
+        Path | None, tyro.conf.arg(metavar="RUN", help_behavior_hint="(default: a new training)")
+    ] = None
+    """Train once more what that run trained, by its config.json alone; what is given besides, such
+    as another --seed, is changed."""
     find_lr: bool = False
     """Do not train, but look in 100 steps which learning rate is good, and draw the picture."""
     tune: Annotated[
@@ -58,8 +63,11 @@ class Train(Command):
         from convworks import api
         from convworks.train.processes import is_first, restarted
 
-        if self.resume + self.find_lr + (self.tune is not None) > 1:
-            raise UsageError("--resume, --find-lr and --tune each do another thing: give one.")
+        others = (self.resume, self.find_lr, self.tune is not None, self.like is not None)
+        if sum(others) > 1:
+            raise UsageError(
+                "--resume, --like, --find-lr and --tune each do another thing: give one."
+            )
         if self.find_lr:
             self._find_lr()
             return
@@ -68,6 +76,8 @@ class Train(Command):
             return
         if self.resume or restarted(self.config.out):
             run = self._resume(arguments)
+        elif self.like is not None:
+            run = self._repeat(self.like, arguments)
         else:
             model, data, named = self._named()
             run = api.train(model, data, self.config, **named)
@@ -160,17 +170,32 @@ class Train(Command):
             raise UsageError("--init begins a new run, --resume goes on with one: give one.")
         if self.resume and self.options:
             raise UsageError("--set makes a new network, --resume goes on with one: give one.")
-        begun = read_config(read_settings(folder), folder)
-        # Read again over the run's own settings: what is given, even a default, then counts.
-        given = tyro.cli(Train, args=list(arguments), default=Train(config=begun), config=PARSING)
         return api.resume(
             folder,
-            given.config,
+            _over(read_config(read_settings(folder), folder), arguments),
             model=self.model,
             data=self.data,
             image_size=self.image_size,
             data_root=self.data_root,
         )
+
+    def _repeat(self, folder: Path, arguments: Sequence[str]) -> "Run":
+        """Trains as the run in a folder did, into another."""
+        from convworks import api
+        from convworks.train.checkpoint import read_settings
+        from convworks.train.run import read_config
+
+        if self.model is not None or self.image_size is not None or self.options:
+            raise UsageError("--like takes the network and its size from the run: leave them out.")
+        begun = replace(read_config(read_settings(folder), folder), out=None)
+        config = _over(begun, arguments)
+        return api.repeat(folder, config, data=self.data, data_root=self.data_root)
+
+
+def _over(begun: TrainConfig, arguments: Sequence[str]) -> TrainConfig:
+    """A run's own settings, and over them what is given, even a default."""
+    given = tyro.cli(Train, args=list(arguments), default=Train(config=begun), config=PARSING)
+    return given.config
 
 
 def _without_search(arguments: Sequence[str]) -> str:

@@ -174,7 +174,15 @@ def _torchvision(name: str, classes: tuple[str, ...] = ()) -> Callable[[Path], P
                 f" torchvision's layout. A damaged copy below {root} must be deleted first."
             ) from error
         names = classes or tuple(map(str, train.classes))
-        return Parts(names, _to_images(train), _to_images(test))
+        parts = Parts(names, _to_images(train), _to_images(test))
+        for images in (parts.train, parts.test):
+            assert isinstance(images, MemoryImages)
+            if len(images.pixels) != len(images.labels) or len(images) == 0:
+                raise InputError(
+                    f"{name} below {root} has {len(images.pixels):,} pictures and"
+                    f" {len(images.labels):,} labels of a part: delete this damaged copy."
+                )
+        return parts
 
     return read
 

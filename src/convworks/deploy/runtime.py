@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from convworks.deploy.archive import check_archive
 from convworks.errors import InputError
 
 ENTRY = "convworks"
@@ -108,6 +109,7 @@ def _open_openvino(path: Path, exact: bool) -> Opened:
 
 
 def _open_pt2(path: Path, _exact: bool) -> Opened:
+    check_archive(path)
     extra = {ENTRY: ""}
     program = torch.export.load(str(path), extra_files=extra).module()
 

@@ -1,15 +1,11 @@
 """How weights begin."""
 
 from collections.abc import Callable
-from typing import Literal
 
 import torch
 from torch import nn
 
 from convworks.errors import unknown
-
-Initialization = Literal["paper", "xavier", "he"]
-"""`paper`: as the network's own file draws them."""
 
 
 def init_xavier(model: nn.Module) -> None:

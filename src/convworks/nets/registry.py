@@ -13,7 +13,8 @@ from convworks.nets.zoo import ZOO, Row
 if TYPE_CHECKING:
     from torch import nn
 
-    from convworks.nets.initialization import Initialization
+Initialization = Literal["paper", "xavier", "he"]
+"""`paper`: as the network's own file draws them."""
 
 COMMON = ("num_classes", "in_channels", "image_size", "stem")
 """What every network is told, as far as its class takes it."""
@@ -32,7 +33,7 @@ class ModelSpec:
     image_size: int
     """The side in pixels."""
     stem: Literal["paper", "small"]
-    initialization: "Initialization" = "paper"
+    initialization: Initialization = "paper"
     """How fresh weights are drawn."""
     options: Mapping[str, object] = field(default_factory=dict)
     """Arguments of the network's class in place of the row's."""
@@ -57,7 +58,7 @@ def create_model(
     in_channels: int | None = None,
     image_size: int | None = None,
     stem: Literal["auto", "paper", "small"] = "auto",
-    initialization: "Initialization" = "paper",
+    initialization: Initialization = "paper",
     weights: Literal["torchvision", "timm"] | None = None,
     options: Mapping[str, object] | None = None,
 ) -> "nn.Module":

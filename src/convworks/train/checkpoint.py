@@ -23,8 +23,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from convworks.data.augment import Preparation
+from convworks.data.splits import DataSpec
 from convworks.errors import InputError, TrainingError
+from convworks.nets.registry import ModelSpec
 from convworks.train.observer import EpochRecord, RunSummary
+from convworks.train.records import record
 
 CONFIG, METRICS, LAST, BEST = "config.json", "metrics.jsonl", "last.pt", "best.safetensors"
 SUMMARY, CURVES, PICTURES = "summary.json", "curves.svg", "pictures.json"
@@ -88,6 +92,11 @@ def read_settings(folder: Path) -> dict[str, Any]:
                 f"{folder} is no run folder (its {CONFIG} has no {name}): name the folder that"
                 " `convworks train` printed."
             )
+    file = folder / CONFIG
+    record(Preparation, settings["preparation"], file)
+    record(DataSpec, {k: v for k, v in settings["data"].items() if k != "digest"}, file)
+    if settings.get("model") is not None:
+        record(ModelSpec, settings["model"], file)
     return settings
 
 
@@ -195,8 +204,8 @@ def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         with safe_open(file, framework="pt") as opened:
             weights = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
-            metadata = opened.metadata() or {}
-        return weights, json.loads(metadata.get("convworks", "{}"))
+            metadata = json.loads((opened.metadata() or {}).get("convworks", "{}"))
+        return weights, metadata if isinstance(metadata, dict) else {}
     except (OSError, SafetensorError, ValueError) as error:
         raise InputError(
             f"Cannot read weights from {file}"
@@ -207,6 +216,12 @@ def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 def apply_weights(model: nn.Module, weights: Mapping[str, Tensor], origin: Path) -> None:
     """Puts weights into a model; InputError names the first tensor that does not fit."""
+    check_weights(model, weights, origin)
+    model.load_state_dict(dict(weights))
+
+
+def check_weights(model: nn.Module, weights: Mapping[str, Tensor], origin: Path) -> None:
+    """InputError when they are not those of the model, which may be on the meta device."""
     own = model.state_dict()
     for name, tensor in own.items():
         if name not in weights:
@@ -219,7 +234,6 @@ def apply_weights(model: nn.Module, weights: Mapping[str, Tensor], origin: Path)
             )
     if extra := sorted(weights.keys() - own.keys()):
         raise InputError(f"{origin} is of another network: it has {extra[0]} besides.")
-    model.load_state_dict(dict(weights))
 
 
 def write_metrics(folder: Path, history: tuple[EpochRecord, ...]) -> None:
@@ -234,16 +248,14 @@ def read_metrics(folder: Path) -> tuple[EpochRecord, ...]:
     if not path.exists():
         return ()
     try:
-        return tuple(EpochRecord(**json.loads(line)) for line in path.read_text().splitlines())
-    except (OSError, ValueError, TypeError) as error:
+        lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    except (OSError, ValueError) as error:
         raise InputError(f"Cannot read {path} ({error}): restore it from a copy.") from error
+    return tuple(record(EpochRecord, line, path) for line in lines)
 
 
 def read_summary(folder: Path) -> RunSummary | None:
     """The final figures; None as long as the run is not complete."""
     if not (folder / SUMMARY).exists():
         return None
-    try:
-        return RunSummary(**read_json(folder / SUMMARY))
-    except TypeError as error:
-        raise InputError(f"{folder / SUMMARY} is of another version ({error}).") from error
+    return record(RunSummary, read_json(folder / SUMMARY), folder / SUMMARY)

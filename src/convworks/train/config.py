@@ -80,6 +80,8 @@ class TrainConfig:
     Weights and their updates stay fp32."""
     compile: Compile = "auto"
     """Whether to run the network through torch.compile; auto: off."""
+    deterministic: bool = False
+    """On a GPU, the same numbers each time, at some cost of speed; on a CPU they always are."""
     class_weights: ClassWeights = "none"
     """balanced: a picture of a class with n of all N counts N/(classes·n) times in the loss."""
     strict: bool = False

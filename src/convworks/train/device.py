@@ -6,7 +6,7 @@ import platform
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
@@ -106,12 +106,22 @@ def precision_name(precision: torch.dtype) -> Precision:
     return next(name for name, one in PRECISIONS.items() if one == precision)
 
 
-def arithmetic() -> AbstractContextManager[None]:
-    """Inside it a GPU's convolutions are repeatable, and those in fp32 are not rounded to TF32."""
-    flags: AbstractContextManager[None] = cudnn.flags(
-        enabled=True, deterministic=True, allow_tf32=False
-    )
-    return flags
+@contextmanager
+def arithmetic(deterministic: bool = False) -> Iterator[None]:
+    """Inside it a GPU's convolutions are repeatable, and those in fp32 are not rounded to TF32.
+
+    With `deterministic` so is everything else, or PyTorch refuses it; cuBLAS then needs a workspace
+    of its own (docs.pytorch.org/docs/stable/notes/randomness.html).
+    """
+    before = torch.are_deterministic_algorithms_enabled()
+    if deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True)
+    try:
+        with cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
+            yield
+    finally:
+        torch.use_deterministic_algorithms(before)
 
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -3, -4

@@ -141,9 +141,13 @@ def _put(
             f"{source} is of another network: only {count - len(fresh)} of {count} tensors fit,"
             f" not {fresh[0]}."
         )
-    with file.open("rb") as opened:
-        digest = file_digest(opened, "sha256").hexdigest()
-    return Initial(source, digest, count - len(fresh), count, tuple(fresh), colours)
+    return Initial(source, hash_of(file), count - len(fresh), count, tuple(fresh), colours)
+
+
+def hash_of(init: Path) -> str:
+    """SHA-256 of a file, or of a run's best weights."""
+    with (init / BEST if init.is_dir() else init).open("rb") as opened:
+        return file_digest(opened, "sha256").hexdigest()
 
 
 def _of(peer: Peer) -> Colours:

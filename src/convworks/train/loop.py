@@ -8,7 +8,7 @@ taken.
 import copy
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from math import cos, isfinite, pi
@@ -22,7 +22,7 @@ from convworks.data.augment import random_crop, random_flip
 from convworks.data.loader import Batch, Loader
 from convworks.data.splits import Data, MemoryImages
 from convworks.errors import DivergedError
-from convworks.train import checkpoint
+from convworks.train import checkpoint, doubts
 from convworks.train.config import TrainConfig
 from convworks.train.device import arithmetic, memory_kept
 from convworks.train.job import Job, State, best_epoch
@@ -52,8 +52,8 @@ def fit(
     """
     with ExitStack() as stack:
         stack.enter_context(torch.random.fork_rng(range(torch.cuda.device_count())))
-        stack.enter_context(arithmetic())
         config = config or TrainConfig()
+        stack.enter_context(arithmetic(config.deterministic))
         processes = stack.enter_context(together(config.device))
         if not processes.first:
             observers = ()
@@ -77,6 +77,9 @@ def _run(job: Job, stop: "Stop", test: bool) -> None:
     job.publish()
     for observer in job.observers:
         observer.begin(job.plan())
+    together = job.config.sync_norms == "on"
+    each = job.train.batch_size // (1 if together else job.processes.share.of)
+    _tell(job, doubts.before(job.model, each))
     try:
         while not job.over:
             _train_epoch(job, stop)
@@ -195,6 +198,13 @@ def _close_epoch(job: Job, val: Metrics) -> None:
     job.publish()
     for observer in job.observers:
         observer.epoch(history)
+    _tell(job, doubts.after_epoch(history, job.data.train.labels, job.scaler))
+
+
+def _tell(job: Job, notes: Iterable[str]) -> None:
+    for text in notes:
+        for observer in job.observers:
+            observer.note(text)
 
 
 def _test(job: Job) -> Metrics:

@@ -24,8 +24,16 @@ def has_norms(model: nn.Module) -> bool:
 def check_fit(model: nn.Module, data: Data) -> Summary:
     """The layer table for one picture.
 
-    InputError unless the model takes the data's pictures and gives a logit a class.
+    InputError unless the model takes the data's pictures and gives a logit a class, and every
+    label is a class.
     """
+    for part in ("train", "val", "test"):
+        lowest, highest = (int(x) for x in getattr(data, part).labels.aminmax())
+        if lowest < 0 or highest >= len(data.classes):
+            raise InputError(
+                f"The labels of the {part} part run from {lowest} to {highest}, and there are"
+                f" {len(data.classes)} classes: number them from 0 to {len(data.classes) - 1}."
+            )
     spec = spec_of(model)
     size = data.image_size
     if spec and (spec.in_channels, spec.image_size) != (data.channels, size):

@@ -20,6 +20,7 @@ from convworks.train.device import (
     choose_precision,
     precision_name,
 )
+from convworks.train.doubts import check_norms
 from convworks.train.initial import Initial, load_initial
 from convworks.train.job import Job, State
 from convworks.train.network import (
@@ -67,7 +68,9 @@ def open_job(
     layout = torch.channels_last if spec else torch.contiguous_format
     model.to(device, memory_format=layout)  # type: ignore[call-overload]
     prepare = _preparation(data, recipe, initial, config.out if resume else None)
-    _check_shares(min(recipe.batch_size, len(data.train)), processes)
+    pictures_a_step = min(recipe.batch_size, len(data.train))
+    _check_shares(pictures_a_step, processes)
+    check_norms(model, pictures_a_step)
     pictures = Pictures(data, config, observers)
     train, val, test = open_parts(data, config, recipe, device, pictures.left_out, processes.share)
     if not resume:

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from convworks.data.duplicates import find_alike
+from convworks.data.duplicates import count_same, find_alike
 from convworks.data.folder import UnreadableError, shown
 from convworks.data.loader import FileLoader, Loader, open_loader
 from convworks.data.share import Share
@@ -80,6 +80,7 @@ class Pictures:
             self.note(f"left out: {shown(path)} ({reason})")
         self._check()
         self._alike(small)
+        self._same()
         self.left_out.tell = self._found_late
 
     def write(self, path: Path) -> None:
@@ -142,6 +143,18 @@ class Pictures:
                 + (f", {other:,} of them under another class" if other else "")
                 + f": {few}{'; …' if len(pairs) > PAIRS else ''}. Accuracy there is flattered."
             )
+
+    def _same(self) -> None:
+        """Validation and test against training, for pictures in memory."""
+        for part in ("val", "test"):
+            there, train = getattr(self.data, part), self.data.train
+            if isinstance(there, MemoryImages) and isinstance(train, MemoryImages):
+                count = count_same(there, train)
+                if count:
+                    self.note(
+                        f"{count:,} of {len(there):,} {part} pictures stand in the training part"
+                        " too, to the last bit: accuracy there is flattered"
+                    )
 
     def _found_late(self, error: UnreadableError) -> None:
         """While training: told, listed, and refused when they become too many."""

@@ -2,7 +2,7 @@
 
 import base64
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Literal
@@ -23,6 +23,7 @@ from convworks.train.config import TrainConfig
 from convworks.train.device import choose_device, memory_kept
 from convworks.train.observer import EpochRecord, RunSummary
 from convworks.train.processes import ALONE, Processes
+from convworks.train.records import record
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,17 @@ class Run:
         return html_table(f"{self.path}{state}", rows) + picture
 
 
+@dataclass(frozen=True)
+class _Header:
+    """What best.safetensors must say besides the weights."""
+
+    preparation: Mapping[str, object]
+    classes: tuple[str, ...]
+
+
+_HEADER = tuple(field.name for field in fields(_Header))
+
+
 def load(path: str | Path, model: nn.Module | None = None) -> Run:
     """Reads a run folder.
 
@@ -75,23 +87,21 @@ def load(path: str | Path, model: nn.Module | None = None) -> Run:
     folder = Path(path)
     settings = checkpoint.read_settings(folder)
     weights, metadata = checkpoint.load_weights(folder)
+    file = folder / checkpoint.BEST
     if model is None:
+        with torch.device("meta"):  # no memory is taken for what the weights are not
+            checkpoint.check_weights(build_model(settings, folder), weights, folder)
         model = build_model(settings, folder)
     checkpoint.apply_weights(model, weights, folder)
-    try:
-        saved = metadata["preparation"]
-        preparation = Preparation(saved["image_size"], tuple(saved["mean"]), tuple(saved["std"]))
-        classes = tuple(metadata["classes"])
-    except (KeyError, TypeError) as error:
-        raise InputError(
-            f"{folder / checkpoint.BEST} lacks what convworks writes ({error})."
-        ) from error
+    told = record(_Header, {k: metadata[k] for k in _HEADER if k in metadata}, file)
+    saved = record(Preparation, told.preparation, file)
+    preparation = replace(saved, mean=tuple(saved.mean), std=tuple(saved.std))
     return Run(
         folder,
         read_config(settings, folder),
         model.eval(),
         preparation,
-        classes,
+        tuple(told.classes),
         checkpoint.read_metrics(folder),
         checkpoint.read_summary(folder),
         settings["data"],

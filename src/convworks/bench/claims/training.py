@@ -3,7 +3,7 @@
 from dataclasses import asdict
 
 from convworks.bench.claims.claim import EPOCHS, Claim, TrainedClaim
-from convworks.nets.initialization import Initialization
+from convworks.nets.registry import Initialization
 from convworks.train.checkpoint import read_settings
 from convworks.train.config import TrainConfig
 from convworks.train.recipes import BOOK, resolve

@@ -1,0 +1,117 @@
+"""What convworks promises of safety, tried: kills, malformed input, hostile files.
+
+    python benchmarks/guarantees.py           # a quarter of an hour
+    python benchmarks/guarantees.py --table   # only write docs/guarantees.md again
+
+The tests do the same with fewer of each; `python -m pytest -m slow` with as many.
+"""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from convworks.train.device import environment
+
+ROOT = Path(__file__).parents[1]
+RESULTS, PAGE = ROOT / "benchmarks" / "results" / "guarantees.json", ROOT / "docs" / "guarantees.md"
+KILLS, MALFORMED = 100, 2000
+
+
+def script(name: str, count: int) -> dict[str, Any]:
+    """What a script below tests/ prints."""
+    words = [sys.executable, str(ROOT / "tests" / name), str(count)]
+    settings = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=True, env=settings)
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def hostile() -> dict[str, int]:
+    """Files refused, and files that were not, of those that tests/test_hostile.py makes."""
+    words = [sys.executable, "-m", "pytest", "-n0", "-q", "tests/test_hostile.py"]
+    done = subprocess.run(words, capture_output=True, text=True, cwd=ROOT)
+    counts = {word: int(number) for number, word in re.findall(r"(\d+) (\w+)", done.stdout)}
+    return {"tests": counts.get("passed", 0), "failed": counts.get("failed", 0)}
+
+
+def write_page(found: dict[str, Any]) -> None:
+    place, killed, fuzzed = found["environment"], found["kills"], found["malformed"]
+    kinds = {name: each for name, each in fuzzed.items() if name != "findings"}
+    tried = sum(sum(each.values()) for each in kinds.values())
+    lines = [
+        "# Guarantees",
+        "",
+        "What was tried, and what came of it. Written by `python benchmarks/guarantees.py` on"
+        f" {place['cores']} cores of an {place['cpu']}, PyTorch {place['torch']}; the figures are"
+        " in `benchmarks/results/guarantees.json`.",
+        "",
+        "| promise | tried | broken |",
+        "|---|---|---|",
+        f"| a training that is killed ends, resumed, with the very weights and figures of one that"
+        f" is not | {killed['kills']} kills (SIGKILL) at random moments, in"
+        f" {killed['runs_finished']} runs | {killed['runs_that_differ']} runs differ,"
+        f" {killed['processes_that_failed']} could not be resumed |",
+        f"| malformed input is taken, or refused in one line | {tried:,} inputs |"
+        f" {len(fuzzed['findings'])} |",
+        f"| no file runs code or takes memory for what it only claims, when it is loaded |"
+        f" {found['hostile']['tests'] + found['hostile']['failed']} tests with hostile files |"
+        f" {found['hostile']['failed']} |",
+        "",
+        "## Kills",
+        "",
+        "A small network that saves every seven steps. Where the kills hit:",
+        "",
+        "| moment | kills |",
+        "|---|---|",
+        *(f"| {moment} | {count} |" for moment, count in sorted(killed["where"].items())),
+        "",
+        "Every file is written under another name, flushed to the disk and renamed, so the last"
+        " good one stays until the new one is whole.",
+        "",
+        "## Malformed input",
+        "",
+        "Good files and commands, changed at random; the seed of each is its number.",
+        "",
+        "| input | taken | refused | neither |",
+        "|---|---|---|---|",
+    ]
+    for kind, each in kinds.items():
+        neither = sum(one.startswith(f"{kind} ") for one in fuzzed["findings"])
+        taken, refused = each.get("taken", 0), each.get("refused", 0)
+        lines.append(f"| {kind} | {taken:,} | {refused:,} | {neither} |")
+    lines += [
+        "",
+        "## Hostile files",
+        "",
+        "Checkpoints load with PyTorch's `weights_only`, weights as safetensors, everything else is"
+        " JSON or TOML whose values are checked before they are used. A `.pt2` file is looked into"
+        " before PyTorch opens it (`deploy/archive.py`), since `torch.export.load` unpickles,"
+        " evaluates and calls what such a file says. Programs of your own that open one, as in the"
+        " model card, have no such guard: let them open only files that you trust. torchvision"
+        " unpickles CIFAR's files, once it has compared their MD5 sums with the published ones.",
+    ]
+    PAGE.write_text("\n".join(lines) + "\n")
+
+
+def main() -> None:
+    if "--table" in sys.argv:
+        found = json.loads(RESULTS.read_text())
+    else:
+        found = {
+            "environment": environment(torch.device("cpu")),
+            "kills": script("kills.py", KILLS),
+            "malformed": script("fuzz.py", MALFORMED),
+            "hostile": hostile(),
+        }
+        RESULTS.write_text(json.dumps(found, indent=1) + "\n")
+    write_page(found)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,27 @@
+"""Malformed input ends in one clear line, or is taken."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).parent / "fuzz.py"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="bounds memory by /proc")
+@pytest.mark.parametrize("count", [80, pytest.param(2000, marks=pytest.mark.slow)])
+@pytest.mark.timeout(1800)
+def test_malformed_input(count: int) -> None:
+    words = [sys.executable, str(SCRIPT), str(count)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(words, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found.pop("findings") == []
+    assert len(found) >= 5
+    for kind, outcomes in found.items():
+        assert sum(outcomes.values()) == count
+        assert outcomes["refused"] > count // 10, kind  # the changes do change something

@@ -1,0 +1,209 @@
+"""Files made to run code, or to take all memory, when they are loaded. None succeeds."""
+
+import json
+import os
+import pickle
+import shutil
+import struct
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+import convworks as cw
+from convworks.deploy.runtime import open_deployed
+from convworks.errors import ConvworksError, InputError
+
+MARK = Path("code-was-run")
+
+
+class Hostile:
+    """What makes a file when it is unpickled."""
+
+    def __reduce__(self) -> tuple[Callable[..., object], tuple[object, ...]]:
+        return os.system, (f"touch {MARK}",)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A complete run and its .pt2 export."""
+    folder = tmp_path_factory.mktemp("hostile") / "run"
+    data = cw.load_data("digits", image_size=12, train_images=60)
+    model = cw.create_model("lenet", num_classes=10, in_channels=1, image_size=12)
+    run = cw.fit(model, data, cw.TrainConfig(epochs=1, out=folder), progress=False)
+    cw.export(run, "pt2", data=data)
+    return folder
+
+
+@pytest.fixture
+def run(whole: Path) -> Path:
+    shutil.copytree(whole, "run")
+    return Path("run")
+
+
+def test_the_marks_of_code_can_be_seen() -> None:
+    pickle.loads(pickle.dumps(Hostile()))
+    assert MARK.exists()
+
+
+@pytest.mark.parametrize("how", ["pickle", "torch", "inside"])
+def test_a_checkpoint_that_runs_code(run: Path, how: str) -> None:
+    last = run / "last.pt"
+    if how == "pickle":
+        last.write_bytes(pickle.dumps(Hostile()))
+    elif how == "torch":
+        torch.save(Hostile(), last)
+    else:
+        torch.save(torch.load(last, weights_only=True) | {"more": Hostile()}, last)
+    (run / "summary.json").unlink()
+    with pytest.raises(InputError, match="damaged or no checkpoint"):
+        cw.resume(run, progress=False)
+    assert not MARK.exists()
+
+
+def test_weights_that_run_code(run: Path) -> None:
+    torch.save({"weight": Hostile()}, run / "best.safetensors")
+    with pytest.raises(InputError, match="Cannot read weights"):
+        cw.load(run)
+    with pytest.raises(InputError):
+        cw.Classifier("lenet", epochs=1, init=run / "best.safetensors").fit(
+            torch.rand(30, 1, 12, 12).numpy(), [0, 1, 2] * 10
+        )
+    assert not MARK.exists()
+
+
+def safetensors(header: dict[str, object] | bytes, length: int | None = None) -> bytes:
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return struct.pack("<Q", len(text) if length is None else length) + text + bytes(64)
+
+
+HEADERS = {
+    "a tensor of a petabyte": safetensors(
+        {"fc.weight": {"dtype": "F32", "shape": [2**24, 2**24], "data_offsets": [0, 2**50]}}
+    ),
+    "a header of 8 EiB": safetensors({}, 2**63 - 1),
+    "offsets that cross": safetensors(
+        {"a": {"dtype": "F32", "shape": [4], "data_offsets": [16, 0]}}
+    ),
+    "a shape that overflows": safetensors(
+        {"a": {"dtype": "F32", "shape": [2**62, 4], "data_offsets": [0, 16]}}
+    ),
+    "a negative shape": safetensors(
+        {"a": {"dtype": "F32", "shape": [-4], "data_offsets": [0, 16]}}
+    ),
+    "no JSON": safetensors(b"{" * 5000),
+    "nothing": b"",
+}
+
+
+@pytest.mark.parametrize("name", HEADERS)
+def test_weights_that_claim_what_they_have_not(run: Path, name: str) -> None:
+    (run / "best.safetensors").write_bytes(HEADERS[name])
+    with pytest.raises(InputError, match="Cannot read weights"):
+        cw.load(run)
+
+
+def test_a_network_of_a_size_that_its_weights_have_not(run: Path) -> None:
+    config = json.loads((run / "config.json").read_text())
+    config["model"]["num_classes"] = 10**12  # 300 TiB of weights
+    (run / "config.json").write_text(json.dumps(config))
+    with pytest.raises(InputError, match="does not fit"):
+        cw.load(run)
+
+
+def rewritten(path: Path, change: Callable[[str, bytes], bytes], *more: tuple[str, bytes]) -> None:
+    with zipfile.ZipFile(path) as old:
+        entries = [(name, change(name, old.read(name))) for name in old.namelist()]
+    with zipfile.ZipFile(path, "w") as new:
+        for name, content in [*entries, *more]:
+            new.writestr(name, content)
+
+
+def _pickled_inputs(path: Path) -> None:
+    torch.save(Hostile(), "hostile.pt")
+    content = Path("hostile.pt").read_bytes()
+    rewritten(path, lambda name, old: content if "sample_inputs" in name else old)
+
+
+def _pickled_weights(path: Path) -> None:
+    torch.save(Hostile(), "hostile.pt")
+    content = Path("hostile.pt").read_bytes()
+
+    def change(name: str, old: bytes) -> bytes:
+        if name.endswith("model_weights_config.json"):
+            return old.replace(b'"use_pickle": false', b'"use_pickle": true')
+        return content if "/weight_" in name else old
+
+    rewritten(path, change)
+
+
+def _evaluated_size(path: Path) -> None:
+    code = f'__import__(\\\\"os\\\\").system(\\\\"touch {MARK}\\\\")'.replace("\\\\", "\\")
+
+    def change(name: str, old: bytes) -> bytes:
+        begin = old.find(b'"expr_str": "')
+        if not name.endswith("models/model.json") or begin < 0:
+            return old
+        begin += len(b'"expr_str": "')
+        return old[:begin] + code.encode() + old[old.find(b'"', begin) :]
+
+    rewritten(path, change)
+
+
+def _called_function(path: Path) -> None:
+    def change(name: str, old: bytes) -> bytes:
+        return old.replace(b"torch.ops.aten.conv2d.default", b"torch.hub.load", 1)
+
+    rewritten(path, change)
+
+
+def _pickled_constant(path: Path) -> None:
+    entry = ("model/data/constants/custom_obj_0", pickle.dumps(Hostile()))
+    rewritten(path, lambda _, old: old, entry)
+
+
+def _outside(path: Path) -> None:
+    rewritten(path, lambda _, old: old, ("model/../../outside", b"x"))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        _pickled_inputs,
+        _pickled_weights,
+        _evaluated_size,
+        _called_function,
+        _pickled_constant,
+        _outside,
+    ],
+)
+def test_an_export_that_runs_code(run: Path, change: Callable[[Path], None]) -> None:
+    path = run / "model.pt2"
+    open_deployed(path)  # as it is, it opens
+    change(path)
+    with pytest.raises(InputError, match="is not opened"):
+        open_deployed(path)
+    assert not MARK.exists()
+
+
+def test_a_run_folder_reaches_nothing_outside(run: Path) -> None:
+    secret = Path("secret.json")
+    secret.write_text("{}")
+    config = json.loads((run / "config.json").read_text())
+    config["train"]["out"] = "../elsewhere"
+    (run / "config.json").write_text(json.dumps(config))
+    (run / "summary.json").unlink()
+    cw.resume(run, progress=False)  # goes on where it lies, whatever it says of its place
+    assert (run / "summary.json").exists()
+    assert not Path("../elsewhere").exists()
+
+
+def test_data_that_a_run_names_are_only_read(run: Path) -> None:
+    config = json.loads((run / "config.json").read_text())
+    config["data"]["name"] = "/etc"
+    (run / "config.json").write_text(json.dumps(config))
+    (run / "summary.json").unlink()
+    with pytest.raises(ConvworksError):
+        cw.resume(run, progress=False)

@@ -155,7 +155,7 @@ def test_synced_norms_have_the_statistics_of_the_whole_batch() -> None:
 @pytest.mark.parametrize(
     ("model", "extent"),
     [
-        ("lenet_bn", ["--epochs", "3"]),
+        pytest.param("lenet_bn", ["--epochs", "3"], marks=pytest.mark.slow),
         # One step: rounding grows so fast in 20 layers of batch norm that after 21 steps one
         # process with two threads differs as much from one with one thread (0.2 in a variance).
         ("resnet20", ["--epochs", "1", "--batch-size", "1200"]),
@@ -211,7 +211,7 @@ def _children(process: "subprocess.Popen[str]") -> list[int]:
     return [int(pid) for pid in found]
 
 
-@pytest.mark.parametrize("victim", [0, 1])
+@pytest.mark.parametrize("victim", [0, pytest.param(1, marks=pytest.mark.slow)])
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_a_killed_process_ends_the_job_and_torchrun_goes_on_with_it(victim: int) -> None:
     arguments = [*EXACT, "--epochs", "30", "--image-size", "16"]

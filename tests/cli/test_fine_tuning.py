@@ -79,7 +79,7 @@ def test_a_search_prints_the_command_that_trains_as_its_best_trial() -> None:
     ("options", "code", "message"),
     [
         (["--freeze"], 2, "--freeze keeps what --init brings: give --init too."),
-        (["--find-lr", "--tune", "3"], 2, "--resume, --find-lr and --tune each do another"),
+        (["--find-lr", "--tune", "3"], 2, "--like, --find-lr and --tune each do another"),
         (["--tune", "0"], 2, "--tune must be at least 1, not 0."),
         (["--patience", "0"], 2, "--patience must be at least 1, not 0."),
         (["--layer-decay", "2"], 2, "--layer-decay must lie in 0…1"),

@@ -31,7 +31,7 @@ def run(digits: Data, tmp_path_factory: pytest.TempPathFactory) -> cw.Run:
     torch.manual_seed(0)
     model = cw.create_model("resnet20", num_classes=10, in_channels=1, image_size=28)
     folder = tmp_path_factory.mktemp("runs") / "run"
-    config = cw.TrainConfig(epochs=2, out=folder, device="cpu")
+    config = cw.TrainConfig(epochs=4, out=folder, device="cpu")
     return cw.fit(model, digits, config, progress=False)
 
 

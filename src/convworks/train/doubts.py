@@ -1,6 +1,7 @@
 """What looks wrong while it need not be: said, and training goes on."""
 
 from collections.abc import Iterator
+from math import sqrt
 
 import torch
 from torch import Tensor, nn
@@ -8,10 +9,11 @@ from torch import Tensor, nn
 from convworks.errors import InputError
 from convworks.train.observer import History
 
-PATIENCE = 2
-"""Epochs after which a network that still guesses is told of."""
-MARGIN = 1.2
-"""Guessing is up to so many times the share of the most frequent class."""
+SOONEST = 3
+"""Epochs, or half of all if these are more, after which a network that still guesses is told of:
+LeNet's sigmoids take some to begin."""
+LUCK = 4.0
+"""Standard deviations of guessing above the share of the most frequent class."""
 
 
 def check_norms(model: nn.Module, pictures: int) -> None:
@@ -31,15 +33,18 @@ def before(model: nn.Module, pictures: int) -> Iterator[str]:
         )
 
 
-def after_epoch(history: History, labels: Tensor, scaler: torch.amp.GradScaler) -> Iterator[str]:
-    """Of the epochs so far; `labels` are those of the training part."""
+def after_epoch(
+    history: History, epochs: int, labels: Tensor, scaler: torch.amp.GradScaler
+) -> Iterator[str]:
+    """Of the epochs so far, of so many; `labels` are those of the training part."""
     share = labels.bincount().max().item() / len(labels)
-    most = max(max(one.train_accuracy, one.val_accuracy) for one in history)
-    if len(history) == PATIENCE and most < MARGIN * share:
+    guessing = share + LUCK * sqrt(share * (1 - share) / len(labels))
+    most = max(one.train_accuracy for one in history)
+    if len(history) == max(SOONEST, epochs // 2) and most < guessing:
         yield (
-            f"after {PATIENCE} epochs it does no better than guessing ({most:.1%}; always saying"
-            f" the most frequent class gives {share:.1%}): try another --lr, which --find-lr looks"
-            " for, or --recipe modern"
+            f"after {len(history)} epochs it does no better than guessing ({most:.1%} of the"
+            f" training pictures; always saying the most frequent class gives {share:.1%}): try"
+            " another --lr, which --find-lr looks for, or --recipe modern"
         )
     if scaler.is_enabled() and scaler.get_scale() < 1:
         yield "gradients overflow in fp16, so that steps are left out: give --precision fp32"

@@ -198,7 +198,7 @@ def _close_epoch(job: Job, val: Metrics) -> None:
     job.publish()
     for observer in job.observers:
         observer.epoch(history)
-    _tell(job, doubts.after_epoch(history, job.data.train.labels, job.scaler))
+    _tell(job, doubts.after_epoch(history, job.recipe.epochs, job.data.train.labels, job.scaler))
 
 
 def _tell(job: Job, notes: Iterable[str]) -> None:

@@ -9,9 +9,8 @@ from torch import Tensor, nn
 from convworks.errors import InputError
 from convworks.train.observer import History
 
-SOONEST = 3
-"""Epochs, or half of all if these are more, after which a network that still guesses is told of:
-LeNet's sigmoids take some to begin."""
+SHORTEST = 6
+"""Of fewer epochs nothing is said: LeNet's sigmoids take some to begin."""
 LUCK = 4.0
 """Standard deviations of guessing above the share of the most frequent class."""
 
@@ -40,7 +39,7 @@ def after_epoch(
     share = labels.bincount().max().item() / len(labels)
     guessing = share + LUCK * sqrt(share * (1 - share) / len(labels))
     most = max(one.train_accuracy for one in history)
-    if len(history) == max(SOONEST, epochs // 2) and most < guessing:
+    if epochs >= SHORTEST and len(history) == epochs // 2 and most < guessing:
         yield (
             f"after {len(history)} epochs it does no better than guessing ({most:.1%} of the"
             f" training pictures; always saying the most frequent class gives {share:.1%}): try"

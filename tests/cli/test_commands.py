@@ -426,12 +426,14 @@ def test_no_space_loses_nothing() -> None:
 def test_help_is_quick_and_says_what_is_needed() -> None:
     times = []
     for _ in range(5):
-        started = time.perf_counter()
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         done = convworks("--help")
-        times.append(time.perf_counter() - started)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        times.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
         assert done.returncode == 0
-    # The bound on a shared machine is for the fastest of five; benchmarks measure the rest.
-    assert min(times) < 0.3
+    # Seconds of computing, which others on the machine stretch less than those of the clock;
+    # importing PyTorch takes 1.7.
+    assert min(times) < 0.4
     for command in ("train", "models", "summary", "compare", "bench", "reproduce"):
         assert command in done.stdout
         text = convworks(command, "--help").stdout

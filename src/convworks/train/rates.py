@@ -13,7 +13,6 @@ from math import isfinite
 from pathlib import Path
 
 import torch
-from scipy.ndimage import gaussian_filter1d
 from torch import nn
 
 from convworks.data.loader import Batch
@@ -77,6 +76,8 @@ def find_lr(model: nn.Module, data: Data, config: TrainConfig | None = None) -> 
     The model, the weights of `config.init` and torch's generators are afterwards as they were; no
     run folder is made. Raises TrainingError when the loss falls at no rate.
     """
+    from scipy.ndimage import gaussian_filter1d  # a fifth of a second that training need not wait
+
     check_alone("The range test")
     before = copy.deepcopy(model.state_dict())
     try:

@@ -24,9 +24,9 @@ from convworks.train.checkpoint import CONFIG, create_run_folder, read_json, wri
 from convworks.train.config import Augment, TrainConfig
 from convworks.train.job import MAY_DIFFER, best_epoch
 from convworks.train.loop import fit, mix
-from convworks.train.network import has_norms, has_sigmoids_only, title_of
+from convworks.train.network import title_of
 from convworks.train.observer import History, Observer, Plan
-from convworks.train.recipes import resolve
+from convworks.train.opening import recipe_of
 from convworks.train.run import Run
 
 if TYPE_CHECKING:
@@ -104,14 +104,7 @@ class _Search:
             network = model()
         spec = spec_of(network)
         self.model, self.data, self.config, self.progress = model, data, config, progress
-        self.recipe = resolve(
-            config,
-            spec.name if spec else "",
-            len(data.train),
-            mirror=data.mirror,
-            sigmoids=has_sigmoids_only(network),
-            norms=has_norms(network),
-        )
+        self.recipe = recipe_of(network, data, config)
         self.open = [name for name in TUNED if getattr(config, name) is None]
         if not self.open:
             raise UsageError("--lr, --weight-decay and --augment are all given: nothing to search.")

@@ -51,21 +51,13 @@ def open_job(
     Raises InputError for what cannot be trained; nothing is written then.
     """
     summary = check_fit(model, data)
-    spec = spec_of(model)
     by_stage = config.freeze or config.layer_decay < 1
     stages = stages_of(model, summary, len(data.classes)) if by_stage else {}
     config, initial = _initialise(model, config, resume)
-    recipe = resolve(
-        config,
-        spec.name if spec else "",
-        len(data.train),
-        mirror=data.mirror,
-        sigmoids=has_sigmoids_only(model),
-        norms=has_norms(model),
-    )
+    recipe = recipe_of(model, data, config)
     device = choose_device(config.device)
     precision = choose_precision(config.precision, device, summary.totals.macs)
-    layout = torch.channels_last if spec else torch.contiguous_format
+    layout = torch.channels_last if spec_of(model) else torch.contiguous_format
     model.to(device, memory_format=layout)  # type: ignore[call-overload]
     prepare = _preparation(data, recipe, initial, config.out if resume else None)
     pictures_a_step = min(recipe.batch_size, len(data.train))
@@ -102,6 +94,19 @@ def open_job(
         processes=processes,
         trunk=Trunk(model, stages) if config.freeze else None,
         initial=initial,
+    )
+
+
+def recipe_of(model: nn.Module, data: Data, config: TrainConfig) -> Recipe:
+    """What the config leaves open, decided for that network and those pictures."""
+    spec = spec_of(model)
+    return resolve(
+        config,
+        spec.name if spec else "",
+        len(data.train),
+        mirror=data.mirror,
+        sigmoids=has_sigmoids_only(model),
+        norms=has_norms(model),
     )
 
 

@@ -1,16 +1,15 @@
 """Every figure of the documents that needs no training; how trained ones are judged."""
 
 import shutil
-import subprocess
-import sys
+import signal
 from dataclasses import replace
 from pathlib import Path
-from time import monotonic, sleep
 
 import pytest
 import torch
 
 import convworks as cw
+from command import Command, convworks
 from convworks import reproduction
 from convworks.bench.claims import CLAIMS, SECTIONS, TRAINED
 from convworks.bench.claims.claim import (
@@ -230,18 +229,14 @@ def test_trainings_are_kept_and_go_on(fashion_root: Path, tmp_path: Path) -> Non
 def test_a_stopped_training_goes_on(fashion_root: Path, tmp_path: Path) -> None:
     """SIGTERM inside the second of three epochs; then the figures are those of an undisturbed."""
     folder = tmp_path / "runs" / "lenet"
-    command = [sys.executable, "-m", "convworks", "reproduce", "lenet", "--epochs", "3"]
-    command += ["--data-root", str(fashion_root), "--runs", str(folder.parent), "--json"]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
-        deadline = monotonic() + 120
-        while not (folder / "metrics.jsonl").exists():
-            assert process.poll() is None
-            assert monotonic() < deadline
-            sleep(0.05)
-        process.terminate()
-        assert process.wait(60) == 130
+    words = ["reproduce", "lenet", "--epochs", "3", "--data-root", str(fashion_root)]
+    words += ["--runs", str(folder.parent), "--json"]
+    process = Command(*words)
+    process.wait_for("epoch 1/")
+    process.send_signal(signal.SIGTERM)
+    assert process.end().returncode == 130
     assert not (folder / "summary.json").exists()
-    subprocess.run(command, check=True, capture_output=True, timeout=300)
+    assert convworks(*words).returncode == 0
     whole = tmp_path / "whole"
     cw.reproduce("lenet", epochs=3, runs=whole, data_root=fashion_root, progress=False)
     stopped, straight = (cw.load(one) for one in (folder, whole / "lenet"))

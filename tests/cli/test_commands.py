@@ -1,13 +1,9 @@
-"""The command as users start it: a process, its output, its exit code."""
+"""What the commands do: each is a process, with its output and its exit code."""
 
 import json
 import os
-import pty
 import re
-import resource
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -15,27 +11,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from command import Command, convworks
 from conftest import write_digits
 from convworks import api, cli
 from convworks.cli import run
 
-COMMAND = [sys.executable, "-m", "convworks"]
-
 FAST = ["--epochs", "2", "--image-size", "16"]
 """LeNet on digits in about a second."""
-
-
-def convworks(*arguments: str, **options: object) -> subprocess.CompletedProcess[str]:
-    """Runs the command in the working folder, warnings as errors."""
-    environment = os.environ | {"PYTHONWARNINGS": "error"}
-    return subprocess.run(
-        [*COMMAND, *arguments],
-        capture_output=True,
-        text=True,
-        timeout=240,
-        env=environment,
-        **options,  # type: ignore[call-overload]
-    )
 
 
 def metrics(run: Path) -> list[dict[str, float]]:
@@ -46,18 +28,6 @@ def metrics(run: Path) -> list[dict[str, float]]:
     return records
 
 
-def test_train_without_arguments_is_accurate_and_leaves_its_files() -> None:
-    started = time.perf_counter()
-    done = convworks("train", "--json")
-    assert time.perf_counter() - started < 60
-    assert done.returncode == 0, done.stderr
-    figures = json.loads(done.stdout)
-    assert figures["test_accuracy"] > 0.97
-    assert figures["path"] == "runs/lenet-digits"
-    assert "epoch 1/" in done.stderr.replace("epoch  1/", "epoch 1/")
-    assert (Path("runs/lenet-digits") / "curves.svg").stat().st_size > 5000
-
-
 def test_results_go_to_standard_output_progress_does_not() -> None:
     done = convworks("train", *FAST, "--out", "a")
     assert done.returncode == 0, done.stderr
@@ -65,21 +35,6 @@ def test_results_go_to_standard_output_progress_does_not() -> None:
     assert "a: best.safetensors" in done.stdout
     assert "epoch 2/2" in done.stderr
     assert "\x1b" not in done.stderr + done.stdout
-
-
-def test_a_terminal_gets_a_bar() -> None:
-    """Run on a pseudo-terminal, as a person would."""
-    shown = bytearray()
-
-    def read(descriptor: int) -> bytes:
-        data = os.read(descriptor, 4096)
-        shown.extend(data)
-        return data
-
-    status = pty.spawn([*COMMAND, "train", *FAST, "--epochs", "20"], read)
-    assert os.waitstatus_to_exitcode(status) == 0
-    assert "━".encode() in shown
-    assert b"images/s" in shown
 
 
 def test_an_image_folder() -> None:
@@ -97,21 +52,13 @@ def test_a_signal_saves_and_resume_ends_in_the_same_place(number: signal.Signals
     arguments = ["--epochs", "40", "--image-size", "16"]
     whole = convworks("train", *arguments, "--out", "whole")
     assert whole.returncode == 0, whole.stderr
-    process = subprocess.Popen(
-        [*COMMAND, "train", *arguments, "--out", "stopped"],
-        stderr=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stderr is not None
-    for line in process.stderr:
-        if line.startswith("epoch  3/"):
-            process.send_signal(number)
-            break
-    _, rest = process.communicate(timeout=120)
-    assert process.returncode == 130
-    assert "go on with: convworks train --resume --out stopped" in rest
-    assert "Traceback" not in rest
+    process = Command("train", *arguments, "--out", "stopped")
+    process.wait_for("epoch  3/")
+    process.send_signal(number)
+    stopped = process.end()
+    assert stopped.returncode == 130
+    assert "go on with: convworks train --resume --out stopped" in stopped.stderr
+    assert "Traceback" not in stopped.stderr
     assert not Path("stopped/summary.json").exists()
     resumed = convworks("train", "--resume", "--out", "stopped")
     assert resumed.returncode == 0, resumed.stderr
@@ -126,20 +73,12 @@ def test_a_signal_while_pictures_are_decoded(number: signal.Signals) -> None:
     """A terminal's Ctrl-C and a scheduler's SIGTERM reach all processes of a run's group."""
     write_digits(Path("pictures"), classes=(0, 1), count=60)
     arguments = ["--data", "pictures", "--epochs", "30", "--image-size", "16", "--workers", "2"]
-    process = subprocess.Popen(
-        [*COMMAND, "train", *arguments, "--out", "stopped"],
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    assert process.stderr is not None
-    for line in process.stderr:
-        if line.startswith("epoch  2/"):
-            os.killpg(process.pid, number)
-            break
-    _, rest = process.communicate(timeout=120)
-    assert process.returncode == 130, rest
-    assert "Traceback" not in rest
+    process = Command("train", *arguments, "--out", "stopped", own_group=True)
+    process.wait_for("epoch  2/")
+    os.killpg(process.pid, number)
+    stopped = process.end()
+    assert stopped.returncode == 130, stopped.stderr
+    assert "Traceback" not in stopped.stderr
     resumed = convworks("train", "--resume", "--out", "stopped")
     assert resumed.returncode == 0, resumed.stderr
     assert len(metrics(Path("stopped"))) == 30
@@ -148,17 +87,10 @@ def test_a_signal_while_pictures_are_decoded(number: signal.Signals) -> None:
 def test_a_killed_run_resumes() -> None:
     whole = convworks("train", *FAST, "--epochs", "12", "--out", "whole")
     assert whole.returncode == 0
-    process = subprocess.Popen(
-        [*COMMAND, "train", *FAST, "--epochs", "12", "--out", "killed"],
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stderr is not None
-    for line in process.stderr:
-        if line.startswith("epoch  4/"):
-            process.kill()
-            break
-    process.communicate(timeout=60)
+    process = Command("train", *FAST, "--epochs", "12", "--out", "killed")
+    process.wait_for("epoch  4/")
+    process.send_signal(signal.SIGKILL)
+    assert process.end().returncode == -signal.SIGKILL
     assert convworks("train", "--resume", "--out", "killed").returncode == 0
     assert metrics(Path("killed")) == metrics(Path("whole"))
 
@@ -167,11 +99,11 @@ def test_a_run_killed_inside_an_epoch_goes_on_inside_it() -> None:
     arguments = ["--epochs", "2", "--image-size", "16", "--batch-size", "8", "--save-every", "20"]
     whole = convworks("train", *arguments, "--out", "whole")
     assert whole.returncode == 0, whole.stderr
-    process = subprocess.Popen([*COMMAND, "train", *arguments, "--out", "killed"])
+    process = Command("train", *arguments, "--out", "killed")
     while not Path("killed/last.pt").exists():
         time.sleep(0.01)
-    process.kill()
-    process.wait(timeout=60)
+    process.send_signal(signal.SIGKILL)
+    assert process.end().returncode == -signal.SIGKILL
     assert not Path("killed/metrics.jsonl").exists()  # the first epoch was not over
     resumed = convworks("train", "--resume", "--out", "killed", "--save-every", "7min")
     assert resumed.returncode == 0, resumed.stderr
@@ -218,29 +150,17 @@ def weights(path: Path) -> list[tuple[str, bytes]]:
 
 
 def test_a_run_folder_is_one_process_s_at_a_time() -> None:
-    process = subprocess.Popen(
-        [*COMMAND, "train", *FAST, "--epochs", "2000", "--out", "taken"],
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stderr is not None
-    for line in process.stderr:
-        if line.startswith("epoch    2/"):
-            break
-    try:
-        second = convworks("train", "--resume", "--out", "taken")
-        assert second.returncode == 1
-        assert "Another process is training in taken: wait for it" in second.stderr
-    finally:
-        process.kill()  # which lets go of it
-        process.communicate(timeout=60)
-    third = subprocess.Popen(
-        [*COMMAND, "train", "--resume", "--out", "taken"], stderr=subprocess.PIPE, text=True
-    )
-    assert third.stderr is not None
-    assert any("resumed after epoch" in line for line in third.stderr)
-    third.kill()
-    third.communicate(timeout=60)
+    first = Command("train", *FAST, "--epochs", "2000", "--out", "taken")
+    first.wait_for("epoch    2/")
+    second = convworks("train", "--resume", "--out", "taken")
+    assert second.returncode == 1
+    assert "Another process is training in taken: wait for it" in second.stderr
+    first.send_signal(signal.SIGKILL)  # which lets go of it
+    first.end()
+    third = Command("train", "--resume", "--out", "taken")
+    third.wait_for("resumed after epoch")
+    third.send_signal(signal.SIGKILL)
+    third.end()
 
 
 BAD: dict[str, tuple[list[str], int, str]] = {
@@ -357,13 +277,6 @@ def test_debug_shows_the_traceback() -> None:
     assert "Traceback" in convworks("train", "--epochs", "0", "--debug").stderr
 
 
-def test_a_reader_that_has_had_enough_is_no_failure() -> None:
-    shell = f"{sys.executable} -m convworks models | head -1; echo ${{PIPESTATUS[0]}}"
-    done = subprocess.run(["bash", "-c", shell], capture_output=True, text=True)
-    assert done.stdout.splitlines()[-1] == "0"
-    assert done.stderr == ""
-
-
 def test_an_existing_run_is_not_overwritten() -> None:
     assert convworks("train", *FAST, "--out", "a").returncode == 0
     before = Path("a/best.safetensors").read_bytes()
@@ -390,28 +303,15 @@ def test_resume_names_what_differs(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_no_space_loses_nothing() -> None:
     """The system refuses to write files above 100 kB, as a full disk would."""
-
-    def limit() -> None:
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
-
-    assert convworks("train", *FAST, "--out", "whole").returncode == 0
-    Path("program.py").write_text(
-        "from convworks import api\n"
-        "from convworks.train import loop\n"
-        "real = loop._close_epoch\n"
-        "def crash(job, val):\n"
-        "    real(job, val)\n"
-        "    raise SystemExit('crash')\n"
-        "loop._close_epoch = crash\n"
-        "config = api.TrainConfig(epochs=2, out='run')\n"
-        "api.train('lenet', 'digits', config, image_size=16)\n"
-    )
-    crashed = subprocess.run([sys.executable, "program.py"], capture_output=True, text=True)
-    assert "crash" in crashed.stderr
+    arguments = ["train", *FAST, "--epochs", "12"]
+    assert convworks(*arguments, "--out", "whole").returncode == 0
+    process = Command(*arguments, "--out", "run")
+    process.wait_for("epoch  3/")
+    process.send_signal(signal.SIGINT)
+    assert process.end().returncode == 130
     before = {file.name: file.read_bytes() for file in Path("run").iterdir()}
     assert before["last.pt"]
-    done = convworks("train", "--resume", "--out", "run", preexec_fn=limit)
+    done = Command("train", "--resume", "--out", "run", largest_file=100_000).end()
     assert done.returncode == 1
     assert "Cannot write run/" in done.stderr
     assert "File too large" in done.stderr
@@ -421,75 +321,6 @@ def test_no_space_loses_nothing() -> None:
     recovered = convworks("train", "--resume", "--out", "run")
     assert recovered.returncode == 0, recovered.stderr
     assert metrics(Path("run")) == metrics(Path("whole"))
-
-
-def test_help_is_quick_and_says_what_is_needed() -> None:
-    times = []
-    for _ in range(5):
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        done = convworks("--help")
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        times.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
-        assert done.returncode == 0
-    # Seconds of computing, which others on the machine stretch less than those of the clock;
-    # importing PyTorch takes 1.7.
-    assert min(times) < 0.4
-    for command in ("train", "models", "summary", "compare", "bench", "reproduce"):
-        assert command in done.stdout
-        text = convworks(command, "--help").stdout
-        assert f"convworks {command}" in text.split("usage")[1]
-        assert text.count("convworks " + command) >= 2  # the usage and an example
-    text = " ".join(convworks("train", "--help").stdout.replace("│", " ").split())
-    for option in [
-        "--image-size",
-        "--batch-size",
-        "--epochs",
-        "--lr",
-        "--recipe",
-        "--out",
-        "--resume",
-        "--seed",
-        "--device",
-        "--precision",
-        "--compile",
-        "--init",
-        "--data",
-        "--data-root",
-        "--json",
-        "--debug",
-    ]:
-        assert option in text
-    for default in ("(default: lenet)", "(default: digits)", "(default: modern)", "(default: 0)"):
-        assert default in text
-    assert "(default: the recipe's)" in text
-
-
-def test_help_and_models_import_no_torch() -> None:
-    for arguments in (["--help"], ["train", "--help"], ["models"]):
-        program = (
-            "import sys; from convworks.cli import main\n"
-            f"try: main({arguments!r})\n"
-            "except SystemExit: pass\n"
-            "sys.exit('torch' in sys.modules)"
-        )
-        assert subprocess.run([sys.executable, "-c", program], capture_output=True).returncode == 0
-
-
-def test_models_lists_the_zoo() -> None:
-    times = []
-    for _ in range(3):
-        started = time.perf_counter()
-        listed = convworks("models", "--json")
-        times.append(time.perf_counter() - started)
-    assert min(times) < 0.5
-    rows = json.loads(listed.stdout)
-    assert len(rows) > 100
-    assert [row["name"] for row in rows][:2] == ["lenet", "lenet_bn"]
-    text = convworks("models", "*net18").stdout
-    assert "resnet18" in text
-    assert "11.69 M" in text
-    assert "lenet" not in text
-    assert "stride_on_1x1=true" in text
 
 
 def test_a_network_made_otherwise_is_trained_and_resumed() -> None:
@@ -540,10 +371,6 @@ def test_reproduce_writes_its_page(tmp_path: Path) -> None:
     assert "printed nearly 1 GB; found 172 MB" in page.read_text()
     assert json.loads(convworks("reproduce", "nin", "--quick", "--json").stdout)["figures"]
     assert "alexnet: 8 figures, 4 trained" in convworks("reproduce", "--list").stdout
-
-
-def test_version() -> None:
-    assert convworks("--version").stdout == "convworks 0.1.0\n"
 
 
 def test_ctrl_c_that_a_library_made_another_error_of(

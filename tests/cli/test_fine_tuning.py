@@ -1,27 +1,15 @@
 """Fine-tuning, the learning-rate finder and the search, as users start them."""
 
 import json
-import os
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from command import convworks
+
 FAST = ["--image-size", "16", "--epochs", "1"]
-
-
-def convworks(*arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {"PYTHONWARNINGS": "error"}
-    return subprocess.run(
-        [sys.executable, "-m", "convworks", *arguments],
-        capture_output=True,
-        text=True,
-        timeout=240,
-        env=environment,
-    )
 
 
 def test_fine_tuning_a_run_on_pictures_of_other_classes(digit_pictures: Path) -> None:

@@ -1,13 +1,12 @@
 """`convworks show` as users call it."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from command import convworks
 from convworks import cli
 
 
@@ -18,12 +17,7 @@ def show(*words: str) -> int:
 
 def test_networks_are_drawn_side_by_side_by_a_process() -> None:
     words = ["show", "lenet", "alexnet", "--format", "png", "--json"]
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-m", "convworks", *words],
-        capture_output=True,
-        text=True,
-        timeout=240,
-    )
+    done = convworks(*words)
     assert done.returncode == 0, done.stderr
     (path,) = json.loads(done.stdout)
     assert path == "figures/lenet-alexnet.png"

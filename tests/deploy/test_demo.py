@@ -20,6 +20,7 @@ from playwright.sync_api import expect
 
 import convworks as cw
 from browser import Visit
+from command import convworks
 from conftest import write_digits
 from convworks.data.folder import decode
 from convworks.data.splits import Data
@@ -259,13 +260,7 @@ def test_ctrl_c_ends_it_and_leaves_nothing(
     ],
 )
 def test_bad_input(place: Path, words: list[str], code: int, message: str) -> None:
-    found = subprocess.run(
-        [sys.executable, "-m", "convworks", "demo", *words],
-        cwd=place,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    found = convworks("demo", *words, cwd=place)
     assert found.returncode == code, found.stderr
     assert message in found.stderr
     assert "Traceback" not in found.stderr
@@ -287,8 +282,7 @@ def test_without_gradio_the_way_to_it_is_told(place: Path, tmp_path: Path) -> No
 
 
 def test_a_port_that_is_taken_is_told(place: Path, server: Server) -> None:
-    words = [sys.executable, "-m", "convworks", "demo", "run", "--port", str(server.port)]
-    found = subprocess.run(words, cwd=place, capture_output=True, text=True, timeout=120)
+    found = convworks("demo", "run", "--port", str(server.port), cwd=place)
     assert found.returncode == 1
     (line,) = found.stderr.splitlines()
     assert f"Cannot serve at 127.0.0.1, port {server.port}: Address already in use" in line

@@ -1,8 +1,6 @@
 """Figures against scikit-learn, hand-computed ones and the trainer's own."""
 
 import json
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +16,7 @@ from sklearn.metrics import (
 )
 
 import convworks as cw
+from command import convworks
 from conftest import write_digits
 from convworks.data.splits import Data
 from convworks.deploy.evaluation import Evaluation, evaluate_network, figures
@@ -145,17 +144,11 @@ def test_bad_input(run: cw.Run, tmp_path: Path) -> None:
 
 
 def test_the_command(run: cw.Run) -> None:
-    words = [sys.executable, "-m", "convworks", "eval"]
-    shown = subprocess.run([*words, str(run.path)], capture_output=True, text=True, timeout=120)
+    shown = convworks("eval", str(run.path))
     assert shown.returncode == 0, shown.stderr
     assert "95 % interval" in shown.stdout
     assert "mistaken for" in shown.stdout
-    plain = subprocess.run(
-        [*words, str(run.path / "model.onnx"), "--json"],
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    plain = convworks("eval", str(run.path / "model.onnx"), "--json")
     found = json.loads(plain.stdout)
     assert len(found["confusion"]) == 10
     accuracy = float(shown.stdout.split("accuracy ")[1].split()[0])

@@ -15,6 +15,7 @@ from PIL import Image
 from torch import nn
 
 import convworks as cw
+from command import convworks
 from conftest import write_digits
 from convworks.data.splits import Data
 from convworks.deploy import export as exporting
@@ -164,28 +165,36 @@ def test_what_is_not_a_number_is_not_kept(
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("failing", range(1, 7))
 def test_files_are_replaced_together_or_not_at_all(
-    failing: int, run: cw.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: cw.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ctrl-C before any of the moves, of three old files away and three new ones in."""
     export(run, "openvino", tmp_path / "model.xml")
+    for path in tmp_path.iterdir():
+        path.write_bytes(path.read_bytes() + b"\n")  # so that the new ones are others
     before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
-    replace_file, moves = Path.replace, 0
+    assert len(before) == 3
+    replace_file, moves_left = Path.replace, 0
 
     def stopped(self: Path, target: Path) -> Path:
-        nonlocal moves
+        nonlocal moves_left
         if ".export" in f"{self}{target}":
-            moves += 1
-            if moves == failing:
+            moves_left -= 1
+            if moves_left == 0:
                 raise KeyboardInterrupt
         return replace_file(self, target)
 
     monkeypatch.setattr(Path, "replace", stopped)
-    with pytest.raises(KeyboardInterrupt):
-        export(run, "openvino", tmp_path / "model.xml", int8=True)
-    monkeypatch.undo()
-    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
+    for failing in range(1, 7):
+        moves_left = failing
+        with pytest.raises(KeyboardInterrupt):
+            export(run, "openvino", tmp_path / "model.xml")
+        assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
+    moves_left = 7  # there is no seventh
+    export(run, "openvino", tmp_path / "model.xml")
+    after = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
+    assert after.keys() == before.keys()
+    assert all(after[name] != before[name] for name in before)
 
 
 def test_int8_sees_all_classes_of_a_folder(tmp_path: Path) -> None:
@@ -308,9 +317,7 @@ def test_a_network_that_is_not_ours_is_told(tmp_path: Path) -> None:
 
 
 def test_the_command(run: cw.Run, tmp_path: Path) -> None:
-    words = [sys.executable, "-m", "convworks", "export", str(run.path), "--json"]
-    words += ["--out", str(tmp_path / "model.onnx")]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=300)
+    done = convworks("export", str(run.path), "--json", "--out", str(tmp_path / "model.onnx"))
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert found["path"] == str(tmp_path / "model.onnx")

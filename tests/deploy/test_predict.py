@@ -4,8 +4,6 @@ import csv
 import io
 import json
 import os
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +12,7 @@ import pytest
 import torch
 
 import convworks as cw
+from command import convworks
 from conftest import write_digits
 from convworks.deploy.predict import find_pictures, open_network, predict
 from convworks.errors import InputError
@@ -32,17 +31,6 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = cw.fit(model, data, config, progress=False)
     cw.export(run, "onnx")
     return root
-
-
-def convworks(*words: str, text: str = "", cwd: Path) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, "-m", "convworks", *words],
-        input=text,
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
 
 
 def names(root: Path) -> list[str]:
@@ -176,20 +164,20 @@ def test_a_folder_of_every_kind_of_file(place: Path, tmp_path: Path) -> None:
         (root / "china" / "plain.jpg").read_bytes()
     )
     good, bad = 2 * (2 + len(GOOD)) + 1, 2 * len(BAD)
-    words = [sys.executable, "-m", "convworks", "predict", str(place / "run"), str(root)]
-    done = subprocess.run(words, capture_output=True, timeout=120)
+    words = ["predict", str(place / "run"), str(root)]
+    done = convworks(*words)
     assert done.returncode == 1
     assert len(done.stdout.splitlines()) == good
-    assert all(line.endswith(b"%") for line in done.stdout.splitlines())
-    told = done.stderr.decode().splitlines()
+    assert all(line.endswith("%") for line in done.stdout.splitlines())
+    told = done.stderr.splitlines()
     assert len(told) == bad + 1
     assert told[-1] == f"convworks: {bad} of {good + bad} files could not be read."
-    answers = subprocess.run([*words, "--format", "jsonl"], capture_output=True, timeout=120).stdout
-    found = [json.loads(line) for line in answers.decode().splitlines()]
+    answers = convworks(*words, "--format", "jsonl").stdout
+    found = [json.loads(line) for line in answers.splitlines()]
     assert sum(bool(one["labels"]) for one in found) == good
     assert all(Path(one["path"]).exists() for one in found)
-    rows = subprocess.run([*words, "--format", "csv"], capture_output=True, timeout=120).stdout
-    table = list(csv.reader(io.StringIO(os.fsdecode(rows), newline="")))
+    rows = convworks(*words, "--format", "csv").stdout
+    table = list(csv.reader(io.StringIO(rows, newline="")))
     assert [row[0] for row in table[1:]] == [one["path"] for one in found]
 
 

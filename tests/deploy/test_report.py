@@ -5,8 +5,6 @@ import io
 import json
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +14,7 @@ from PIL import Image
 
 import convworks as cw
 from browser import Visit
+from command import convworks
 from conftest import write_digits
 from convworks import api
 from convworks.data.splits import MemoryImages
@@ -284,8 +283,7 @@ def test_bad_input(runs: list[Path], tmp_path: Path) -> None:
 
 
 def test_the_command(runs: list[Path], tmp_path: Path) -> None:
-    words = [sys.executable, "-m", "convworks", "report"]
-    done = subprocess.run([*words, *runs], capture_output=True, text=True, timeout=120)
+    done = convworks("report", *map(str, runs))
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("report.html: 0.")
     assert "looking at lenet_bn, 2 of 2" in done.stderr
@@ -294,7 +292,7 @@ def test_the_command(runs: list[Path], tmp_path: Path) -> None:
         ([], 2, "Nothing to report: give run folders"),
         ([tmp_path], 1, "is no run folder"),
     ):
-        failed = subprocess.run([*words, *wrong], capture_output=True, text=True, timeout=120)
+        failed = convworks("report", *map(str, wrong))
         assert failed.returncode == code
         assert said in failed.stderr
         assert len(failed.stderr.splitlines()) == 1

@@ -14,7 +14,7 @@ from convworks.deploy.runtime import ENTRY, open_deployed
 from convworks.nets.registry import create_model
 from convworks.nets.zoo import ZOO
 
-USUAL = ("lenet_bn", "googlenet", "resnet20", "densenet_book", "shufflenet_v2_x0_5", "mobilenet_v2")
+USUAL = ("lenet_bn", "resnet20", "densenet_book", "shufflenet_v2_x0_5")
 """The others take half an hour: `pytest -m slow tests/deploy`."""
 networks = pytest.mark.parametrize(
     "name", [pytest.param(x, marks=[] if x in USUAL else [pytest.mark.slow]) for x in ZOO]

@@ -8,6 +8,7 @@ import time
 import pytest
 import torch
 import torchinfo
+from fvcore.nn import FlopCountAnalysis
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
@@ -151,6 +152,25 @@ def test_convolutions_and_linears_against_torchinfo(name: str) -> None:
             assert tuple(info.output_size[1:]) == shape
             compared += 1
     assert compared > 4
+
+
+def multiply_adds_of_fvcore(model: nn.Module, shape: tuple[int, ...]) -> int:
+    """fvcore's "flops" of products are multiply-adds; norms and adaptive pooling left out."""
+    analysis = FlopCountAnalysis(model.eval(), torch.zeros(1, *shape))
+    analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
+    counted = analysis.by_operator()
+    return int(sum(counted[kind] for kind in ("conv", "linear", "matmul", "bmm", "addmm")))
+
+
+QUICK = ("lenet", "resnet18")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [*QUICK, *(pytest.param(n, marks=pytest.mark.slow) for n in list_models() if n not in QUICK)],
+)
+def test_products_against_fvcore(name: str) -> None:
+    assert multiply_adds_of_fvcore(create_model(name), ZOO[name].input) == ZOO[name].macs
 
 
 @pytest.mark.parametrize(

@@ -2,13 +2,12 @@
 
 import json
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 import convworks as cw
+from command import Command, convworks
 from convworks.errors import InputError
 from convworks.nets.registry import create_model, find
 from convworks.studies.reader import load_study, shipped
@@ -124,12 +123,6 @@ def test_costs_are_measured_once() -> None:
     assert json.loads(kept.read_text())["found"]["training_rate"]["centre"] > 0
 
 
-def convworks(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "convworks", *arguments], capture_output=True, text=True, timeout=240
-    )
-
-
 def test_the_command_writes_table_json_picture_and_page(small: Path) -> None:
     done = convworks("study", "small.toml", "--figure", "a.png", "--out", "page.md")
     assert done.returncode == 0, done.stderr
@@ -167,25 +160,21 @@ def test_a_signal_saves_and_the_same_command_goes_on(small: Path) -> None:
     one, _ = SMALL.replace("epochs = 1", "epochs = 40").split('[variants."ReLU')
     one = one.replace("usable = 0.05", "").replace('"lines"', '"bars"')
     small.write_text(one + "[quick]\n[full]\n")
-    command = [sys.executable, "-m", "convworks", "study", "small.toml", "--runs", "kept"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    assert process.stderr is not None
-    for line in process.stderr:
-        if line.startswith("epoch  3/"):
-            process.send_signal(signal.SIGINT)
-            break
-    _, rest = process.communicate(timeout=120)
-    assert process.returncode == 130
-    assert "Stopped: saved; the same command goes on from there." in rest
+    process = Command("study", "small.toml", "--runs", "kept")
+    process.wait_for("epoch  3/")
+    process.send_signal(signal.SIGINT)
+    stopped = process.end()
+    assert stopped.returncode == 130
+    assert "Stopped: saved; the same command goes on from there." in stopped.stderr
     run = Path("kept/small/quick/sigmoid/seed0")
     assert (run / "last.pt").exists()
     assert not (run / "summary.json").exists()
     done = convworks("study", "small.toml", "--runs", "kept", "--json")
     assert done.returncode == 0, done.stderr
     assert "resumed after epoch" in done.stderr
-    stopped = json.loads(done.stdout)["cells"][0]["figures"]["train_loss"]["values"]
+    losses = json.loads(done.stdout)["cells"][0]["figures"]["train_loss"]["values"]
     whole = cw.study(small, progress=False).cells[0].figures["train_loss"].values
-    assert stopped == list(whole)
+    assert losses == list(whole)
 
 
 def test_mistakes_on_the_command_line(small: Path) -> None:

@@ -2,8 +2,6 @@
 
 import json
 import shutil
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from command import convworks
 from convworks.data import kept, sources
 from convworks.data.sources import load_data
 from convworks.data.splits import Data, FileImages
@@ -276,25 +275,19 @@ def test_a_weighted_step_is_that_of_pictures_seen_more_often() -> None:
 def test_the_command(tmp_path: Path) -> None:
     """Every kind of file, good and bad, in one line of the user's."""
     root = write_photographs(tmp_path / "my_photos", plain=20, bad=True)
-    words = [sys.executable, "-m", "convworks", "train", "lenet_bn", "--data", str(root)]
-    words += ["--epochs", "1", "--device", "cpu"]
-
-    def run(*more: str) -> "subprocess.CompletedProcess[str]":
-        return subprocess.run([*words, *more], capture_output=True, text=True, timeout=120)
-
-    refused = run("--strict")
+    words = ["train", "lenet_bn", "--data", str(root), "--epochs", "1", "--device", "cpu"]
+    refused = convworks(*words, "--strict")
     assert refused.returncode == 1
     assert "16 of" in refused.stderr
     assert "Repair or remove them." in refused.stderr
     assert not Path("runs").exists()
-    done = run("--max-unreadable", "0.2")
+    done = convworks(*words, "--max-unreadable", "0.2")
     assert done.returncode == 0, done.stderr
     assert "6 more left out: runs/lenet_bn-my_photos/pictures.json lists them" in done.stderr
     for text in (refused, done):
         assert "Warning" not in text.stderr
         assert "Traceback" not in text.stderr
-    resumed = [*words[:4], "--resume", "--out", "runs/lenet_bn-my_photos"]
-    again = subprocess.run(resumed, capture_output=True, text=True, timeout=120)
+    again = convworks("train", "--resume", "--out", "runs/lenet_bn-my_photos")
     assert again.returncode == 0, again.stderr
     assert again.stdout == done.stdout
 

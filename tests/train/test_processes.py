@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
+from command import Command, convworks
 from conftest import write_digits
 from convworks.data.loader import open_loader
 from convworks.data.share import Share
@@ -48,13 +49,6 @@ def torchrun(processes: int, *arguments: str) -> tuple[int, str, str]:
     process = started(processes, *arguments)
     out, err = process.communicate(timeout=240)
     return process.returncode, out, err
-
-
-def alone(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """One process, as usual."""
-    return subprocess.run(
-        [sys.executable, *TRAIN, *arguments], capture_output=True, text=True, timeout=240
-    )
 
 
 def records(run: str) -> list[dict[str, float]]:
@@ -163,7 +157,7 @@ def test_synced_norms_have_the_statistics_of_the_whole_batch() -> None:
 )
 def test_two_processes_train_as_one(model: str, extent: list[str]) -> None:
     arguments = [model, *EXACT, *extent, "--augment", "flip-crop", "--image-size", "16"]
-    one = alone(*arguments, "--out", "one")
+    one = convworks("train", *arguments, "--out", "one")
     assert one.returncode == 0, one.stderr
     code, out, err = torchrun(2, *TRAIN, *arguments, "--out", "two")
     assert code == 0, err
@@ -175,11 +169,12 @@ def test_two_processes_train_as_one(model: str, extent: list[str]) -> None:
     )
 
 
+@pytest.mark.slow
 def test_an_image_folder_is_shared() -> None:
     write_digits(Path("pictures"), classes=(0, 1, 7), count=40)
     arguments = ["--data", "pictures", "--image-size", "16", "--batch-size", "20", "--epochs", "2"]
     rest = ["--optimizer", "sgd", "--lr", "0.05", "--precision", "fp32"]
-    one = alone("lenet_bn", *arguments, *rest, "--out", "one")
+    one = convworks("train", "lenet_bn", *arguments, *rest, "--out", "one")
     assert one.returncode == 0, one.stderr
     code, _, err = torchrun(2, *TRAIN, "lenet_bn", *arguments, *rest, "--out", "two")
     assert code == 0, err
@@ -188,7 +183,7 @@ def test_an_image_folder_is_shared() -> None:
 
 def test_a_run_goes_on_with_another_number_of_processes() -> None:
     arguments = [*EXACT, "--epochs", "30", "--image-size", "16"]
-    whole = alone(*arguments, "--out", "whole")
+    whole = convworks("train", *arguments, "--out", "whole")
     assert whole.returncode == 0, whole.stderr
     process = started(2, *TRAIN, *arguments, "--out", "moved")
     assert process.stderr is not None
@@ -215,7 +210,7 @@ def _children(process: "subprocess.Popen[str]") -> list[int]:
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_a_killed_process_ends_the_job_and_torchrun_goes_on_with_it(victim: int) -> None:
     arguments = [*EXACT, "--epochs", "30", "--image-size", "16"]
-    whole = alone(*arguments, "--out", "whole")
+    whole = convworks("train", *arguments, "--out", "whole")
     assert whole.returncode == 0, whole.stderr
     process = started(2, *TRAIN, *arguments, "--out", "killed", restarts=1)
     assert process.stderr is not None
@@ -231,6 +226,7 @@ def test_a_killed_process_ends_the_job_and_torchrun_goes_on_with_it(victim: int)
     assert_same_run("whole", "killed")
 
 
+@pytest.mark.slow
 def test_without_restarts_a_killed_process_ends_the_job() -> None:
     process = started(2, *TRAIN, *EXACT, "--epochs", "500", "--image-size", "16", "--out", "killed")
     assert process.stderr is not None
@@ -247,6 +243,7 @@ def test_without_restarts_a_killed_process_ends_the_job() -> None:
     assert not Path("killed/summary.json").exists()
 
 
+@pytest.mark.slow
 def test_a_batch_that_cannot_be_shared() -> None:
     code, _, err = torchrun(2, *TRAIN, "--batch-size", "31", "--out", "never")
     assert code == 1
@@ -255,9 +252,6 @@ def test_a_batch_that_cannot_be_shared() -> None:
 
 
 def test_restarts_need_a_named_folder() -> None:
-    environment = os.environ | {"TORCHELASTIC_RESTART_COUNT": "1"}
-    done = subprocess.run(
-        [sys.executable, *TRAIN], capture_output=True, text=True, env=environment, timeout=60
-    )
+    done = Command("train", environment={"TORCHELASTIC_RESTART_COUNT": "1"}).end()
     assert done.returncode == 2
     assert "needs --out DIR" in done.stderr

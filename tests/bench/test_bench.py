@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from convworks.bench import energy, memory, speed
+from convworks.bench import energy, machine, memory, speed
 from convworks.bench.contest import Contestant
 from convworks.bench.memory import measure_memory
 from convworks.errors import ConvworksError
@@ -16,7 +16,16 @@ from convworks.train.recipes import BOOK
 CPU = torch.device("cpu")
 
 
-@pytest.mark.parametrize("name", ["lenet", "nin", "googlenet", "resnet18", "densenet_book"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "lenet",
+        "nin",
+        pytest.param("googlenet", marks=pytest.mark.slow),
+        "resnet18",
+        "densenet_book",
+    ],
+)
 @pytest.mark.parametrize("training", [True, False])
 def test_memory_is_what_was_predicted(name: str, training: bool) -> None:
     """Within 15 %; a small batch, but enough that a few megabytes of rounding do not count."""
@@ -51,6 +60,7 @@ def test_a_system_that_does_not_tell(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_speed_of_a_small_network(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(speed, "WARM_UP_SECONDS", 0.05)
     monkeypatch.setattr(speed, "WINDOW_SECONDS", 0.1)
+    monkeypatch.setattr(machine, "WINDOW_SECONDS", 0.02)
     result = speed.benchmark(Contestant("lenet", device_name="cpu"), repeats=3)
     assert (result.parameters, result.macs, result.precision) == (61_706, 416_520, "fp32")
     for rate in (result.training, result.inference):

@@ -227,9 +227,9 @@ def test_trainings_are_kept_and_go_on(fashion_root: Path, tmp_path: Path) -> Non
 
 
 def test_a_stopped_training_goes_on(fashion_root: Path, tmp_path: Path) -> None:
-    """SIGTERM inside the second of three epochs; then the figures are those of an undisturbed."""
+    """SIGTERM inside the second of two epochs; then the figures are those of an undisturbed."""
     folder = tmp_path / "runs" / "lenet"
-    words = ["reproduce", "lenet", "--epochs", "3", "--data-root", str(fashion_root)]
+    words = ["reproduce", "lenet", "--epochs", "2", "--data-root", str(fashion_root)]
     words += ["--runs", str(folder.parent), "--json"]
     process = Command(*words)
     process.wait_for("epoch 1/")
@@ -238,9 +238,9 @@ def test_a_stopped_training_goes_on(fashion_root: Path, tmp_path: Path) -> None:
     assert not (folder / "summary.json").exists()
     assert convworks(*words).returncode == 0
     whole = tmp_path / "whole"
-    cw.reproduce("lenet", epochs=3, runs=whole, data_root=fashion_root, progress=False)
+    cw.reproduce("lenet", epochs=2, runs=whole, data_root=fashion_root, progress=False)
     stopped, straight = (cw.load(one) for one in (folder, whole / "lenet"))
-    assert len(stopped.history) == 3
+    assert len(stopped.history) == 2
     assert [x.train_loss for x in stopped.history] == [x.train_loss for x in straight.history]
     assert unlike_printed(stopped, "lenet") == ""
 

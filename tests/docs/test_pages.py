@@ -20,7 +20,8 @@ def name(page: Path) -> str:
 @pytest.fixture(autouse=True)
 def _small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A reader's folder with few pictures in it, and recipes of few steps."""
-    monkeypatch.setattr(recipes, "MODERN_STEPS", 1)  # ten epochs, however few the pictures
+    monkeypatch.setattr(recipes, "MODERN_STEPS", 1)  # however few the pictures
+    monkeypatch.setattr(recipes, "MODERN_EPOCHS", 3)
     known = Path(os.environ.get("CONVWORKS_DATA", "~/.cache/convworks")).expanduser()
     if (known / "FashionMNIST/raw/train-images-idx3-ubyte").exists():
         write_few(known / "FashionMNIST/raw", tmp_path / "data/FashionMNIST/raw")

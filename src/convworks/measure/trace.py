@@ -5,7 +5,7 @@ operation that reaches PyTorch's kernels is noted for the modules inside which i
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from math import ceil, inf
@@ -208,6 +208,52 @@ def _inside(found: Trace) -> Iterator[list[str]]:
             handle.remove()
 
 
+def _product(*given: Tensor, **_scales: object) -> Tensor:
+    left, right = given[-2:]
+    return left.new_empty(left.shape[0], right.shape[1])
+
+
+def _pointwise(left: Any, right: Any, **_scale: object) -> Any:
+    if not (isinstance(left, Tensor) and isinstance(right, Tensor)):
+        return NotImplemented
+    shape = torch.broadcast_shapes(left.shape, right.shape)  # type: ignore[no-untyped-call]
+    like = left if left.ndim >= right.ndim else right  # a single number may be another device's
+    return like.new_empty(shape, dtype=torch.result_type(left, right))
+
+
+def _batch_norm(x: Tensor, *given: Any, **_names: object) -> tuple[Tensor, Tensor, Tensor]:
+    training = given[4]
+    mean, deviation = (
+        x.new_empty(x.shape[1] if training else 0, dtype=_exact(x)) for _ in range(2)
+    )
+    return torch.empty_like(x), mean, deviation
+
+
+def _batch_norm_backward(_gradient: Tensor, x: Tensor, *given: Any) -> tuple[Tensor | None, ...]:
+    of_input, of_weight, of_bias = given[-1]
+    moments = (
+        x.new_empty(x.shape[1], dtype=_exact(x)) if f else None for f in (of_weight, of_bias)
+    )
+    return torch.empty_like(x) if of_input else None, *moments
+
+
+def _exact(x: Tensor) -> torch.dtype:
+    """Of sums over it."""
+    return torch.promote_types(x.dtype, torch.float32)
+
+
+SHAPES: dict[Any, Callable[..., Any]] = {
+    aten.mm.default: _product,
+    aten.addmm.default: _product,
+    aten.add.Tensor: _pointwise,
+    aten.mul.Tensor: _pointwise,
+    aten.native_batch_norm.default: _batch_norm,
+    aten.native_batch_norm_backward.default: _batch_norm_backward,
+}
+"""Results of operations whose kernels for the meta device are written in Python: those of products
+import the compiler, those of batch norm were 0.6 of the time of `convworks compare 'resnet*'`."""
+
+
 class Kernels(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Calls kernels without PyTorch's compiler, whose import takes as long as all the rest."""
 
@@ -222,13 +268,9 @@ class Kernels(TorchDispatchMode):  # type: ignore[no-untyped-call]
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
-        if func in (aten.mm.default, aten.addmm.default):  # on meta written in Python, compiled
-            left, right = args[-2:]
-            return left.new_empty(left.shape[0], right.shape[1])
-        if func is aten.mul.Tensor and all(isinstance(x, Tensor) for x in args):
-            shape = torch.broadcast_shapes(args[0].shape, args[1].shape)  # type: ignore[no-untyped-call]
-            return args[0].new_empty(shape, dtype=torch.result_type(*args))
-        return func(*args, **(kwargs or {}))
+        rule = SHAPES.get(func)
+        result = rule(*args, **(kwargs or {})) if rule else NotImplemented
+        return func(*args, **(kwargs or {})) if result is NotImplemented else result
 
 
 class _Operations(Kernels):

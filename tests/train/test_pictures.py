@@ -162,6 +162,37 @@ def test_too_many_are_refused(photos: Path, memory: int, monkeypatch: pytest.Mon
     assert Path("run").exists() == (memory == 0)  # found on the way
 
 
+@pytest.mark.parametrize("gone", ["one", "all"])
+def test_pictures_that_disappear_on_the_way(
+    tmp_path: Path, gone: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One is left out; with all of them the run ends, and goes on once they are back."""
+    photos = write_photographs(tmp_path / "photos", good=False, plain=12)
+    whole = train(photos, "whole")
+    monkeypatch.setattr(kept, "free_memory", lambda: 0)
+    data = load_data(photos, image_size=28)
+    assert isinstance(data.train, FileImages)
+    place = photos if gone == "all" else data.train.paths[0]
+
+    class Pull(Notes):
+        def epoch(self, history: tuple[EpochRecord, ...]) -> None:
+            if len(history) == 1:
+                place.rename(tmp_path / "elsewhere")
+
+    notes = Pull()
+    if gone == "one":
+        run = fit(net(data), data, replace(CONFIG, out=Path("run")), observers=[notes])
+        assert len(run.history) == len(whole.history)
+        assert list(listed(run)) == [str(place.relative_to(photos))]
+        return
+    with pytest.raises(
+        InputError, match=r"photos/.* is gone: once it is back, go on with --resume\.$"
+    ):
+        fit(net(data), data, replace(CONFIG, out=Path("run")), observers=[notes])
+    (tmp_path / "elsewhere").rename(place)
+    same(train(photos, "run", resume=True), whole)
+
+
 def test_a_good_folder_is_told_nothing_of(tmp_path: Path) -> None:
     root = write_photographs(tmp_path / "photos", good=False, plain=12)
     data, notes = load_data(root, image_size=28), Notes()

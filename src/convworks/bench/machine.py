@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import perf_counter
@@ -10,7 +11,8 @@ from typing import Any
 
 import torch
 
-from convworks.train.checkpoint import write_whole
+from convworks.errors import InputError
+from convworks.files import write_file
 from convworks.train.device import PRECISIONS, arithmetic, environment, wait
 
 FILE = "machine.json"
@@ -55,11 +57,9 @@ def know_machine(
     measured = measure_machine(device)
     others = [asdict(one) for one in kept if one.identity != identity]
     text = json.dumps([*others, asdict(measured)], indent=2) + "\n"
-    try:
+    with suppress(OSError, InputError):  # then it is measured again the next time
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, lambda file: file.write_text(text, encoding="utf-8"))
-    except OSError:
-        pass
+        write_file(path, text)
     return measured
 
 

@@ -44,6 +44,7 @@ class Reproduce(Command):
         """Computes, prints and writes; fails when a figure differs and nothing explains it."""
         import convworks as cw
         from convworks.bench.claims import CLAIMS, TRAINED, choose_sections
+        from convworks.files import write_file
         from convworks.report import reproduce
         from convworks.train.device import choose_device, environment
 
@@ -69,7 +70,7 @@ class Reproduce(Command):
         place = environment(choose_device("auto"))
         command = shlex.join(["convworks", "reproduce", *arguments])
         if self.out is not None:
-            self.out.write_text(reproduce.as_page(judged, place, command), encoding="utf-8")
+            write_file(self.out, reproduce.as_page(judged, place, command))
         if self.json:
             found = {"environment": place, "figures": [asdict(one) for one in judged]}
             print(json.dumps(found, indent=2, ensure_ascii=False))

@@ -47,9 +47,9 @@ class StudyCommand(Command):
             self._list()
             return
         import convworks as cw
+        from convworks.files import write_file
         from convworks.report.picture import check_picture
         from convworks.studies.page import as_page
-        from convworks.train.checkpoint import write_whole
 
         if self.out is not None and self.out.suffix != ".md":
             raise UsageError(
@@ -66,7 +66,7 @@ class StudyCommand(Command):
             picture = self.out.with_suffix(".svg")
             found.draw(picture)
             page = as_page(found, shlex.join(["convworks", "study", *arguments]), picture.name)
-            write_whole(self.out, lambda file: file.write_text(page, encoding="utf-8"))
+            write_file(self.out, page)
         if self.json:
             print(json.dumps(found.to_dict(), indent=2, ensure_ascii=False))
             return

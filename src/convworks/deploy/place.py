@@ -1,9 +1,9 @@
 """Several files put in their place at once."""
 
-import os
 from pathlib import Path
 
 from convworks.errors import InputError
+from convworks.files import flush, flush_folder
 
 
 def put_in_place(made: Path, folder: Path) -> None:
@@ -16,8 +16,7 @@ def put_in_place(made: Path, folder: Path) -> None:
     old.mkdir()
     try:
         for file in files:
-            with file.open("rb+") as written:
-                os.fsync(written.fileno())
+            flush(file)
             target = folder / file.name
             if target.exists():
                 target.replace(old / file.name)
@@ -29,3 +28,4 @@ def put_in_place(made: Path, folder: Path) -> None:
             elif not file.exists():
                 (folder / file.name).unlink()
         raise
+    flush_folder(folder)

@@ -13,7 +13,8 @@ from convworks.data.sources import load_data
 from convworks.data.splits import Data, FileImages, Images
 from convworks.deploy.evaluation import Mistake, assess, wilson
 from convworks.deploy.predict import open_run
-from convworks.errors import InputError, TrainingError, UsageError
+from convworks.errors import InputError, UsageError
+from convworks.files import write_file
 from convworks.measure.summary import summarize
 from convworks.nets.registry import spec_of
 from convworks.report.confusion import Answers, Wrong
@@ -25,7 +26,6 @@ from convworks.train.checkpoint import (
     read_metrics,
     read_settings,
     read_summary,
-    write_whole,
 )
 from convworks.train.run import Run, build_model, check_data, load
 
@@ -66,10 +66,7 @@ def write_report(
         tested = _test(one, records[place], known, data_root)
         records[place] = replace(records[place], tested=tested)
     text = render(records)
-    try:
-        write_whole(path, lambda file: file.write_text(text, encoding="utf-8"))
-    except TrainingError as error:
-        raise InputError(f"Cannot write {path} ({error.__cause__}).") from error
+    write_file(path, text)
     return path
 
 

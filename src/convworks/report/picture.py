@@ -2,11 +2,11 @@
 
 import io
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from convworks.errors import InputError
+from convworks.files import write_file
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,15 +30,7 @@ def save_picture(figure: "Figure", path: Path) -> None:
 
     Raises InputError where it cannot be written.
     """
-    content = picture_bytes(figure, path.suffix[1:])
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        temporary.write_bytes(content)
-        temporary.replace(path)
-    except OSError as error:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise InputError(f"Cannot write {path} ({error.strerror}).") from error
+    write_file(path, picture_bytes(figure, path.suffix[1:]))
 
 
 def picture_bytes(figure: "Figure", form: str) -> bytes:

@@ -10,9 +10,8 @@ curves.svg         the curves
 """
 
 import json
-import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from torch import Tensor, nn
 from convworks.data.augment import Preparation
 from convworks.data.splits import DataSpec
 from convworks.errors import InputError, TrainingError
+from convworks.files import replace_whole
 from convworks.nets.registry import ModelSpec
 from convworks.train.observer import EpochRecord, RunSummary
 from convworks.train.records import record
@@ -36,24 +36,14 @@ LOCK = ".lock"
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Replaces a file in one step: after a crash it is the old one or the new one.
-
-    `write` writes the file that it is given. Raises TrainingError when that fails; the old file
-    then stays.
-    """
-    temporary = path.with_name(f".{path.name}.tmp")
+    """Replaces a file of a run, which `write` writes; TrainingError when that fails."""
     try:
-        write(temporary)
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        replace_whole(path, write)
     except (OSError, RuntimeError, SafetensorError) as error:
         # PyTorch turns the system's error into a RuntimeError of its own.
         cause = error if isinstance(error, OSError) else error.__context__
         if isinstance(error, RuntimeError) and not isinstance(cause, OSError):
             raise
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
         reason = cause.strerror if isinstance(cause, OSError) else str(error)
         raise TrainingError(
             f"Cannot write {path} ({reason}); what was saved before is intact. Make room or"

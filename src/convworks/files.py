@@ -1,0 +1,53 @@
+"""Files written whole or not at all."""
+
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from convworks.errors import InputError
+
+
+def replace_whole(path: Path, write: Callable[[Path], object]) -> None:
+    """Replaces a file in one step: after a crash, or a power cut, it is the old one or the new one.
+
+    `write` writes the file that it is given; when that raises, the old file stays.
+    """
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        write(temporary)
+        flush(temporary)
+        temporary.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise
+    flush_folder(path.parent)
+
+
+def write_file(path: Path, content: str | bytes) -> None:
+    """Writes text, in UTF-8, or bytes; InputError where the system refuses."""
+    data = content.encode() if isinstance(content, str) else content
+    try:
+        replace_whole(path, lambda file: file.write_bytes(data))
+    except OSError as error:
+        raise InputError(
+            f"Cannot write {path} ({error.strerror}): make room or the folder writable, or name"
+            " another file."
+        ) from error
+
+
+def flush(path: Path) -> None:
+    """Waits until a file's content is on the disk."""
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+
+
+def flush_folder(folder: Path) -> None:
+    """The same for the names in a folder, where the system knows of such a thing."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

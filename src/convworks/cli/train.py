@@ -30,7 +30,8 @@ class Train(Command):
         str | None, tyro.conf.arg(metavar="DATA", help_behavior_hint="(default: digits)")
     ] = None
     """digits, mnist, fashion_mnist, kmnist, cifar10, cifar100, or an image folder.
-    A folder has one sub-folder a class, or has those below train/ and test/ or val/."""
+    A folder has one sub-folder a class, or has those below train/ and test/ or val/.
+    It may be packed in .tar files, or lie in a store, as s3://bucket/photos."""
     image_size: Annotated[
         int | None,
         tyro.conf.arg(metavar="PIXELS", help_behavior_hint="(default: the data's or recipe's)"),

@@ -12,15 +12,11 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from convworks.data.kept import Pixels
-from convworks.data.splits import FileImages, Parts
+from convworks.data.splits import FileImages, Parts, Picture
+from convworks.data.stores import PARTS, SUFFIXES, Stored, list_stored
 from convworks.errors import InputError
 
-SUFFIXES = frozenset(
-    (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
-)
 GREY_MODES = frozenset(("1", "L", "LA", "I", "I;16", "F"))
-PARTS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
-"""Names of folders that hold a part of the data."""
 PROBED = 1000
 """So many pictures are looked at, until one has colours, to tell a grey set from a coloured one."""
 
@@ -32,7 +28,7 @@ pixels to 96 in 0.9 ms each, which took 1.6 ms at no less than twice the size.""
 class UnreadableError(InputError):
     """A picture that cannot be decoded."""
 
-    def __init__(self, path: Path, reason: str) -> None:
+    def __init__(self, path: Picture, reason: str) -> None:
         self.path, self.reason = path, reason
         super().__init__(f"Cannot read {shown(path)} ({reason}): repair or remove it.")
 
@@ -44,41 +40,74 @@ def read_folder(folder: Path) -> Parts:
     parts name different classes.
     """
     roots = {PARTS[p.name]: p for p in _folders(folder) if p.name in PARTS}
-    if "train" not in roots:
-        if roots and len(roots) == len(_folders(folder)):
-            raise InputError(
-                f"{folder} has {' and '.join(p.name for p in roots.values())} but no train: name"
-                " the folder of the training pictures train."
-            )
+    if "train" not in roots and (not roots or len(roots) < len(_folders(folder))):
         roots = {"train": folder}
-    classes = tuple(sorted(p.name for p in _folders(roots["train"])))
+    tree: Tree = {
+        part: {place.name: [*find_files(place)] for place in _folders(root)}
+        for part, root in roots.items()
+    }
+    return _parts(tree, str(roots.get("train", folder)))
+
+
+def read_store(name: str, indices: Path) -> Parts:
+    """The same for tar files and object storage; `data.stores` keeps what it found in `indices`."""
+    tree: Tree = {}
+    listed = [(one.inside.split("/"), one) for one in list_stored(name, indices)]
+    apart = any(names[0] == "train" for names, _ in listed)
+    for (first, *rest), one in listed:
+        part, *place = (PARTS.get(first, first), *rest) if apart else ("train", first, *rest)
+        if len(place) > 1 and part in PARTS.values():
+            tree.setdefault(part, {}).setdefault(place[0], []).append(one)
+    return _parts(tree or {"train": {}}, f"{name}/train" if apart else name)
+
+
+Tree = dict[str, dict[str, list[Picture]]]
+"""A part's classes' pictures."""
+
+
+def _parts(tree: Tree, title: str) -> Parts:
+    """Checks what was found in `title`."""
+    if "train" not in tree:
+        raise InputError(
+            f"{title} has {' and '.join(tree)} but no train: name the folder of the training"
+            " pictures train."
+        )
+    classes = tuple(sorted(tree["train"]))
     for name in classes:
         if not name.isprintable():
             raise InputError(
                 f"The class folder {name!r} has a name that cannot be shown: rename it."
             )
-    listed = {part: _list_pictures(root, classes) for part, root in roots.items()}
-    if not listed["train"]:
+    filled = [name for name in classes if tree["train"][name]]
+    if not filled:
         raise InputError(
-            f"No pictures in {roots['train']}: make one sub-folder a class and put pictures"
+            f"No pictures in {title}: make one sub-folder a class and put pictures"
             f" ({', '.join(sorted(s[1:] for s in SUFFIXES))}) into each."
         )
-    filled = {label for _, label in listed["train"]}
     if len(filled) < 2:
         raise InputError(
-            f"{roots['train']} has pictures of one class only ({classes[min(filled)]}):"
-            " put the pictures of each other class into a sub-folder of its own."
+            f"{title} has pictures of one class only ({filled[0]}): put the pictures of each other"
+            " class into a sub-folder of its own."
         )
-    for label, name in enumerate(classes):
-        if label not in filled:
-            raise InputError(f"{roots['train'] / name} has no pictures: fill or remove it.")
+    if empty := sorted(set(classes) - set(filled)):
+        raise InputError(f"{title}/{empty[0]} has no pictures: fill or remove it.")
+    for part, found in tree.items():
+        if more := sorted(found.keys() - set(classes)):
+            raise InputError(
+                f"In {part} {more[0]} is a class that the training part has not"
+                f" ({', '.join(classes)}): add training pictures or remove it."
+            )
+    listed = {
+        part: [(path, i) for i, name in enumerate(classes) for path in found.get(name, ())]
+        for part, found in tree.items()
+    }
     channels = count_channels([path for path, _ in listed["train"]])
     train, val, test = (_files(listed.get(part), channels) for part in ("train", "val", "test"))
     assert train is not None
     return Parts(classes, train, test, val)
 
 
-def _files(pictures: list[tuple[Path, int]] | None, channels: int) -> FileImages | None:
+def _files(pictures: list[tuple[Picture, int]] | None, channels: int) -> FileImages | None:
     """A part; None when the folder has none."""
     if not pictures:
         return None
@@ -121,27 +150,13 @@ def _unlisted(error: OSError) -> InputError:
     )
 
 
-def shown(path: str | Path) -> str:
+def shown(path: str | Picture) -> str:
     """A file's name in one line that can be printed."""
     text = str(path)
     return text if text.isprintable() else repr(text)
 
 
-def _list_pictures(root: Path, classes: tuple[str, ...]) -> list[tuple[Path, int]]:
-    """Paths and labels in a fixed order."""
-    pictures = []
-    for folder in _folders(root):
-        if folder.name not in classes:
-            raise InputError(
-                f"{folder} is a class that the training part has not"
-                f" ({', '.join(classes)}): add training pictures or remove it."
-            )
-        label = classes.index(folder.name)
-        pictures += [(path, label) for path in find_files(folder)]
-    return pictures
-
-
-def count_channels(paths: Sequence[Path]) -> int:
+def count_channels(paths: Sequence[Picture]) -> int:
     """1 when every picture that was looked at is grey, else 3. Only headers are read.
 
     What cannot be read is passed over.
@@ -149,7 +164,7 @@ def count_channels(paths: Sequence[Path]) -> int:
     step = max(1, len(paths) // PROBED)
     for path in paths[::step]:
         try:
-            with Image.open(path) as picture:
+            with path.open("rb") as stream, Image.open(stream) as picture:
                 if picture.mode not in GREY_MODES:
                     return 3
         except Exception:  # noqa: S112 (decoding it will tell)
@@ -157,17 +172,18 @@ def count_channels(paths: Sequence[Path]) -> int:
     return 1
 
 
-def unreadable(path: Path, error: Exception) -> UnreadableError:
+def unreadable(path: Picture, error: Exception) -> UnreadableError:
     """The error for a picture that cannot be decoded."""
     reason = (str(error).strip() or type(error).__name__).splitlines()[0]
     if isinstance(error, OSError) and error.strerror:
         reason = error.strerror
     elif "identify" in reason:
-        reason = "not a picture that can be decoded" if path.stat().st_size else "an empty file"
+        size = path.size if isinstance(path, Stored) else path.stat().st_size
+        reason = "not a picture that can be decoded" if size else "an empty file"
     return UnreadableError(path, reason)
 
 
-def decode(path: Path, channels: int, size: int, crop_seed: int | None = None) -> Tensor:
+def decode(path: Picture, channels: int, size: int, crop_seed: int | None = None) -> Tensor:
     """A picture as uint8 C×size×size.
 
     Without a seed the largest central square, scaled; with one a random part of 35 to 100 % of the
@@ -178,7 +194,7 @@ def decode(path: Path, channels: int, size: int, crop_seed: int | None = None) -
     return cut(picture, picture.size, size, crop_seed)
 
 
-def squeeze(path: Path, channels: int, side: int) -> Pixels:
+def squeeze(path: Picture, channels: int, side: int) -> Pixels:
     """A whole picture as uint8 side×side×C, whatever its shape, and its width and height.
 
     `cut` takes parts of it as of the picture itself. Raises InputError as `decode` does.
@@ -204,7 +220,7 @@ def cut(
     return found.unsqueeze(0) if found.ndim == 2 else found.movedim(2, 0).contiguous()
 
 
-def _open(path: Path, channels: int, least: int) -> Image.Image:
+def _open(path: Picture, channels: int, least: int) -> Image.Image:
     """A decoded picture, turned as its EXIF data say, grey or RGB; of several its first.
 
     A JPEG is decoded at a smaller scale, which is faster, but to no less than `least` pixels.

@@ -206,7 +206,7 @@ class FileLoader(Loader):
         if not self.shuffle or self.left_out is None:
             return None, errors
         folder = self.images.paths[index].parent
-        if not folder.exists():
+        if errors and all(isinstance(one.__cause__, FileNotFoundError) for one in errors):
             raise InputError(f"{folder} is gone: once it is back, go on with --resume.")
         raise InputError(f"None of its class's training pictures can be read, as in {folder}.")
 

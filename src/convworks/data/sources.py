@@ -4,12 +4,12 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import torch
 
-from convworks.data.folder import UnreadableError, read_folder
+from convworks.data.folder import UnreadableError, read_folder, read_store
 from convworks.data.loader import open_loader
 from convworks.data.splits import (
     Data,
@@ -20,6 +20,7 @@ from convworks.data.splits import (
     hold_out,
     mean_and_std,
 )
+from convworks.data.stores import is_stored
 from convworks.data.unreadable import LeftOut
 from convworks.errors import InputError, UsageError, unknown
 
@@ -57,14 +58,16 @@ def load_data(
     seed: int = 0,
     train_images: int | None = None,
 ) -> Data:
-    """A data set by name (`digits`, `fashion_mnist`, …) or by the path of an image folder.
+    """A data set by name (`digits`, `fashion_mnist`, …), or an image folder wherever it lies.
 
     A folder holds one sub-folder a class, or those under `train/`, and under `test/` or `val/` or
-    both. Parts that are missing are held out of the training part, the same share of every class,
-    drawn by `seed`: a fifth for the test, then `val_fraction` for validation. `image_size` is the
-    side in pixels that the network sees; None: 28 or 32 for a known set, 224 for a folder. With
-    `train_images` only about so many pictures are left to train and validate with, the same share
-    of every class, drawn by `seed`; the test part, and a folder's own `val/`, stay whole.
+    both. It may lie packed in a .tar file, or in several in one folder, and in object storage, such
+    as s3://bucket/photos (docs/guides/large-data.md). Parts that are missing are held out of the
+    training part, the same share of every class, drawn by `seed`: a fifth for the test, then
+    `val_fraction` for validation. `image_size` is the side in pixels that the network sees; None:
+    28 or 32 for a known set, 224 for a folder. With `train_images` only about so many pictures are
+    left to train and validate with, the same share of every class, drawn by `seed`; the test part,
+    and a folder's own `val/`, stay whole.
     Sets that must be downloaded are kept below `root`, else $CONVWORKS_DATA, else
     ~/.cache/convworks; what lies there in torchvision's layout is not downloaded again.
 
@@ -78,6 +81,11 @@ def load_data(
     if source := SOURCES.get(identity):
         parts = source.read(data_root(root))
         title, mirror, size = identity, source.mirror, image_size or source.image_size
+    elif is_stored(identity):
+        identity = identity if "://" in identity else str(Path(identity).expanduser().resolve())
+        parts = read_store(identity, data_root(root) / "indices")
+        title, mirror = PurePosixPath(identity).name.removesuffix(".tar"), True
+        size = image_size or FOLDER_IMAGE_SIZE
     else:
         folder = Path(name).expanduser().resolve()
         if not identity or not folder.is_dir():

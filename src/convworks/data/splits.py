@@ -8,6 +8,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from convworks.data.stores import Stored
+
 
 @dataclass(frozen=True)
 class MemoryImages:
@@ -26,11 +28,15 @@ class MemoryImages:
         return MemoryImages(self.pixels[indices], self.labels[indices])
 
 
+Picture = Path | Stored
+"""Where a picture lies."""
+
+
 @dataclass(frozen=True)
 class FileImages:
-    """Pictures on disk, decoded when they are needed."""
+    """Pictures on disk or in a store, decoded when they are needed."""
 
-    paths: tuple[Path, ...]
+    paths: tuple[Picture, ...]
     labels: Tensor
     """int64, N."""
     channels: int
@@ -63,7 +69,7 @@ class DataSpec:
     """What `load_data` needs to load the same pictures again; plain values, for JSON."""
 
     name: str
-    """A known set's name, or a folder's absolute path."""
+    """A known set's name, a folder's or tar file's absolute path, or a store's address."""
     image_size: int
     """The side in pixels that the network sees."""
     val_fraction: float
@@ -117,8 +123,10 @@ class Data:
         return f"{self.title}: {len(self.classes)} classes, {counts}, {size}"
 
 
-def below(path: Path, folder: str) -> str:
+def below(path: Picture, folder: str) -> str:
     """The path as seen from the data's folder, so that a moved folder keeps its digest."""
+    if isinstance(path, Stored):
+        return path.inside
     return path.relative_to(folder).as_posix()
 
 

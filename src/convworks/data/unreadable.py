@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import ceil
-from pathlib import Path
 
 from convworks.data.folder import UnreadableError, shown
+from convworks.data.splits import Picture
 from convworks.errors import InputError
 
 FEW = 5
@@ -22,11 +22,11 @@ class LeftOut:
     as they were planned; in tests they are left out.
     """
 
-    reasons: dict[Path, str] = field(default_factory=dict)
+    reasons: dict[Picture, str] = field(default_factory=dict)
     tell: Callable[[UnreadableError], None] = lambda _: None
     """Hears of each once, when it is found."""
 
-    def __contains__(self, path: Path) -> bool:
+    def __contains__(self, path: Picture) -> bool:
         return path in self.reasons
 
     def add(self, error: UnreadableError) -> None:

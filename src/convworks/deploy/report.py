@@ -165,7 +165,8 @@ def _data(run: Run, known: dict[str, Data | str], root: str | Path | None) -> Da
 def _pixels(images: Images, mistake: Mistake) -> np.ndarray:
     """The picture as uint8, H×W or H×W×3."""
     if isinstance(images, FileImages):
-        pixels = decode(Path(mistake.picture), images.channels, SIDE)
+        path = next(path for path in images.paths if str(path) == mistake.picture)
+        pixels = decode(path, images.channels, SIDE)
     else:
         pixels = images.pixels[int(mistake.picture)]
     return (pixels[0] if len(pixels) == 1 else pixels.movedim(0, 2)).numpy()

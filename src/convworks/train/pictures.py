@@ -18,7 +18,7 @@ from convworks.data.duplicates import count_same, find_alike
 from convworks.data.folder import UnreadableError, shown
 from convworks.data.loader import FileLoader, Loader, open_loader
 from convworks.data.share import Share
-from convworks.data.splits import Data, FileImages, Images, MemoryImages, below
+from convworks.data.splits import Data, FileImages, Images, MemoryImages, Picture, below
 from convworks.data.unreadable import LeftOut, check_few
 from convworks.train import checkpoint
 from convworks.train.config import TrainConfig
@@ -168,11 +168,11 @@ class Pictures:
         count = sum(map(len, (self.data.train, self.data.val, self.data.test)))
         check_few(self.left_out, count, self.config.max_unreadable, self.config.strict)
 
-    def _files(self) -> list[Path]:
+    def _files(self) -> list[Picture]:
         parts = (self.data.train, self.data.val, self.data.test)
         return [p for part in parts if isinstance(part, FileImages) for p in part.paths]
 
-    def _name(self, path: Path) -> str:
+    def _name(self, path: Picture) -> str:
         """A printable name, as the file and the notes have it."""
         return shown(below(path, self.data.spec.name))
 

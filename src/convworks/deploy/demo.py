@@ -39,6 +39,8 @@ KEPT = 3600
 SAMPLES, TOP = 12, 5
 SIDE, LABEL, THUMBNAIL = 280, 30, 125
 """Pixels on the page: of a picture, of what lies over its upper edge, and of the samples' row."""
+COLUMN = 240
+"""The least width of one: three stand side by side in a window of 1,000 pixels."""
 OPACITY = 0.6
 
 
@@ -220,7 +222,7 @@ def _page(
         title="convworks demo", analytics_enabled=False, delete_cache=(KEPT, KEPT)
     ) as page:
         with gradio.Row():
-            with gradio.Column():
+            with gradio.Column(min_width=COLUMN):
                 picture = gradio.Image(
                     label="Drop, paste, choose or photograph a picture",
                     sources=["upload", "clipboard", "webcam"],
@@ -252,7 +254,7 @@ def _page(
 
 def _column(gradio: ModuleType, network: Deployed) -> list[Any]:
     """What a network says, and what it is; gives the parts that an answer fills."""
-    with gradio.Column(elem_classes="network"):
+    with gradio.Column(elem_classes="network", min_width=COLUMN):
         gradio.Markdown(f"### {_plain(_name(network.path))}")
         filled = [
             gradio.Label(num_top_classes=TOP, label="What it says", show_heading=False),

@@ -12,13 +12,12 @@ from convworks.data.splits import Data, MemoryImages
 from convworks.errors import InputError, UsageError
 from convworks.measure.summary import summarize
 from convworks.nets.registry import create_model, find
-from convworks.train import checkpoint
 from convworks.train.config import TrainConfig
 from convworks.train.loop import fit
 from convworks.train.observer import EpochRecord, Observer
 from convworks.train.optimizer import Trunk, make_optimizer, stages_of
 from convworks.train.recipes import resolve
-from convworks.train.run import Run
+from small import assert_same
 
 
 @pytest.fixture(scope="module")
@@ -149,17 +148,6 @@ class Kept(Observer):
         self.seen.append(self.kernel.detach().clone())
         if len(history) == self.crash:
             raise RuntimeError("crash")
-
-
-def assert_same(run: Run, other: Run) -> None:
-    mine, theirs = (checkpoint.load_last(r.path, torch.device("cpu")) for r in (run, other))
-    assert mine is not None
-    assert theirs is not None
-    for part in ("model", "optimizer"):
-        torch.testing.assert_close(mine[part], theirs[part], rtol=0, atol=0)
-    assert run.summary is not None
-    assert other.summary is not None
-    assert run.summary.test_loss == other.summary.test_loss
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "nesterov"])

@@ -6,9 +6,11 @@ Every process is a real one, started by torchrun.
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -23,7 +25,8 @@ from convworks.data.loader import open_loader
 from convworks.data.share import Share
 from convworks.data.splits import MemoryImages
 
-TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run"]
+HERE = ("--standalone",)
 TRAIN = ["-m", "convworks", "train"]
 
 EXACT = ["--optimizer", "sgd", "--lr", "0.05", "--precision", "fp32", "--batch-size", "60"]
@@ -31,15 +34,16 @@ EXACT = ["--optimizer", "sgd", "--lr", "0.05", "--precision", "fp32", "--batch-s
 
 
 def started(
-    processes: int, *arguments: str, restarts: int = 0, environment: dict[str, str] | None = None
+    processes: int, *arguments: str, restarts: int = 0, where: Sequence[str] = HERE
 ) -> "subprocess.Popen[str]":
     """torchrun, in a group of its own."""
+    own = [f"--nproc-per-node={processes}", f"--max-restarts={restarts}"]
     return subprocess.Popen(
-        [*TORCHRUN, f"--nproc-per-node={processes}", f"--max-restarts={restarts}", *arguments],
+        [*TORCHRUN, *where, *own, *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1"} | (environment or {}),
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
         start_new_session=True,
     )
 
@@ -177,6 +181,36 @@ def test_an_image_folder_is_shared() -> None:
     one = convworks("train", "lenet_bn", *arguments, *rest, "--out", "one")
     assert one.returncode == 0, one.stderr
     code, _, err = torchrun(2, *TRAIN, "lenet_bn", *arguments, *rest, "--out", "two")
+    assert code == 0, err
+    assert_same_run("one", "two")
+
+
+@pytest.mark.slow
+def test_two_machines_train_as_one() -> None:
+    """Two torchrun that meet at an address, and see the same folder."""
+    arguments = [*EXACT, "--epochs", "2", "--image-size", "16"]
+    one = convworks("train", *arguments, "--out", "one")
+    assert one.returncode == 0, one.stderr
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        meet = f"--rdzv-endpoint=127.0.0.1:{found.getsockname()[1]}"
+    where = ["--nnodes=2", "--rdzv-backend=c10d", "--rdzv-id=both", meet]
+    machines = [started(1, *TRAIN, *arguments, "--out", "two", where=where) for _ in range(2)]
+    ended = [machine.communicate(timeout=200) for machine in machines]
+    assert [machine.returncode for machine in machines] == [0, 0], ended
+    assert sum(out.count("test accuracy") for out, _ in ended) == 1
+    assert_same_run("one", "two")
+
+
+@pytest.mark.slow
+def test_a_frozen_trunk_is_shared_too() -> None:
+    first = convworks("train", "lenet_bn", *EXACT, "--epochs", "1", "--out", "first")
+    assert first.returncode == 0, first.stderr
+    arguments = ["lenet_bn", *EXACT, "--epochs", "3", "--init", "first", "--freeze"]
+    arguments += ["--unfreeze-after", "2"]
+    one = convworks("train", *arguments, "--out", "one")
+    assert one.returncode == 0, one.stderr
+    code, _, err = torchrun(2, *TRAIN, *arguments, "--out", "two")
     assert code == 0, err
     assert_same_run("one", "two")
 

@@ -318,8 +318,8 @@ def measure(peer: str, name: str) -> float | str:
         return (done.stderr.strip().splitlines() or [f"exit {done.returncode}"])[-1]
 
 
-def contest(names: list[str], peers: list[str], rounds: int) -> dict[str, Any]:
-    """All rounds of all networks."""
+def contest(names: list[str], peers: list[str], rounds: int) -> Iterator[dict[str, Any]]:
+    """What is known after each round of all networks."""
     found: dict[str, dict[str, list[float | str]]] = {n: {p: [] for p in peers} for n in names}
     for each in range(rounds):
         for name in names:
@@ -328,7 +328,13 @@ def contest(names: list[str], peers: list[str], rounds: int) -> dict[str, Any]:
                     continue
                 found[name][peer].append(measure(peer, name))
                 print(each + 1, name, peer, found[name][peer][-1], flush=True)
-    return found
+        yield {
+            "environment": environment(DEVICE),
+            "versions": versions(),
+            "rounds": each + 1,
+            "batch_size": BATCH,
+            "networks": found,
+        }
 
 
 def _compile_lost(rates: dict[str, list[float | str]]) -> bool:
@@ -417,19 +423,13 @@ def main() -> None:
         child(*given.child)
         return
     if not given.table:
-        networks = contest(given.networks, given.peers, given.rounds)
-        results = {
-            "environment": environment(DEVICE),
-            "versions": versions(),
-            "rounds": given.rounds,
-            "batch_size": BATCH,
-            "networks": networks,
-        }
         whole = given.networks == list(NETWORKS) and given.peers == list(PEERS)
+        for results in contest(given.networks, given.peers, given.rounds):
+            if whole:  # a round that is cut off leaves those before it
+                RESULTS.write_text(json.dumps(results, indent=2) + "\n")
         if not whole:
             print(json.dumps(results, indent=2))
             return
-        RESULTS.write_text(json.dumps(results, indent=2) + "\n")
     PAGE.write_text(page(json.loads(RESULTS.read_text())))
 
 

@@ -45,6 +45,8 @@ from convworks.train.recipes import BOOK
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "peers.json"
 PAGE = ROOT / "docs" / "peers.md"
+README = ROOT / "README.md"
+BEGIN, END = "<!-- peers: written by benchmarks/peers.py -->", "<!-- /peers -->"
 NETWORKS = ("lenet", "alexnet", "vgg11_small", "nin", "googlenet", "resnet18", "densenet_book")
 BATCH, WORKERS = 128, 2
 WARM_UP_BATCHES, WARM_UP_SECONDS = 3, 3.0
@@ -411,6 +413,31 @@ def page(results: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def short(results: dict[str, Any]) -> str:
+    """README's table: d2l, the best tuned peer, convworks."""
+    place = results["environment"]
+    lines = [
+        "| network | pixels | d2l | best tuned peer | convworks | over d2l | over that peer |",
+        "|---|---|---:|---:|---:|---:|---:|",
+    ]
+    for name, rates in results["networks"].items():
+        d2l, ours = rate(rates["d2l"]), rate(rates["convworks"])
+        best = max((rate(rates[peer]) or 0.0, peer) for peer in TUNED)
+        over = [median(ratios(rates, group)) for group in (("d2l",), TUNED)]
+        lines.append(
+            f"| `{name}` | {BOOK[name].image_size} | {d2l:,.0f} | {best[0]:,.0f} ({best[1]}) |"
+            f" {ours:,.0f} | {over[0]:.2f}× | {over[1]:.2f}× |"
+        )
+    return "\n".join(
+        [
+            *lines,
+            "",
+            f"On {place['threads']} threads of an {place['cpu']}, PyTorch {place['torch']}; medians of"
+            f" {results['rounds']} rounds.",
+        ]
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("networks", nargs="*", default=list(NETWORKS))
@@ -430,7 +457,11 @@ def main() -> None:
         if not whole:
             print(json.dumps(results, indent=2))
             return
-    PAGE.write_text(page(json.loads(RESULTS.read_text())))
+    results = json.loads(RESULTS.read_text())
+    PAGE.write_text(page(results))
+    text = README.read_text()
+    before, after = text.split(BEGIN)[0], text.split(END)[1]
+    README.write_text(f"{before}{BEGIN}\n{short(results)}\n{END}{after}")
 
 
 if __name__ == "__main__":

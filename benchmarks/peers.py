@@ -432,8 +432,8 @@ def short(results: dict[str, Any]) -> str:
         [
             *lines,
             "",
-            f"On {place['threads']} threads of an {place['cpu']}, PyTorch {place['torch']}; medians of"
-            f" {results['rounds']} rounds.",
+            f"On {place['threads']} threads of an {place['cpu']}, PyTorch {place['torch']}; medians"
+            f" of {results['rounds']} rounds.",
         ]
     )
 

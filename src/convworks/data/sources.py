@@ -89,7 +89,8 @@ def load_data(
     else:
         folder = Path(name).expanduser().resolve()
         if not identity or not folder.is_dir():
-            hint = f"Known: {', '.join(SOURCES)}; or a folder with one sub-folder a class."
+            known = ", ".join(SOURCES)
+            hint = f"Known: {known}; or a folder with one sub-folder a class, or a .tar of it."
             raise unknown("data set or folder", identity, SOURCES, hint)
         parts = read_folder(folder)
         identity, title = str(folder), folder.name

@@ -32,8 +32,8 @@ def write_file(path: Path, content: str | bytes) -> None:
         replace_whole(path, lambda file: file.write_bytes(data))
     except OSError as error:
         raise InputError(
-            f"Cannot write {path} ({error.strerror}): make room or the folder writable, or name"
-            " another file."
+            f"Cannot write {path} ({error.strerror or error}): make room or the folder writable, or"
+            " name another file."
         ) from error
 
 

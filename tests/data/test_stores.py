@@ -217,6 +217,13 @@ def leading_out(folder: Path) -> str:
     return str(folder.with_suffix(".tar"))
 
 
+def without_training(folder: Path) -> str:
+    with tarfile.open(folder.with_suffix(".tar"), "w") as tar:
+        for name in ("valid/a/1.png", "test/b/1.png"):
+            add(tar, name, b"")
+    return str(folder.with_suffix(".tar"))
+
+
 def of_links(folder: Path) -> str:
     """A link is no picture, and leads nowhere."""
     with tarfile.open(folder.with_suffix(".tar"), "w") as tar:
@@ -241,6 +248,7 @@ def numbered_by_words(folder: Path) -> str:
         (cut_short, r"Cannot read .*digits.tar \(unexpected end of data\)"),
         (leading_out, r"leads out of it"),
         (numbered_by_words, "1.cls holds no number of a class"),
+        (without_training, "digits.tar has test and val but no train"),
         (of_links, "No pictures in .*digits.tar"),
         (
             lambda _: "memory://nowhere",

@@ -147,6 +147,17 @@ def test_a_sample_is_clicked(server: Server, visit: Visit) -> None:
     check_nothing_went_wrong(visit)
 
 
+def test_networks_stand_side_by_side(server: Server, visit: Visit) -> None:
+    """In a window of 1,000 pixels."""
+    visit.page.set_viewport_size({"width": 1000, "height": 800})
+    open_page(visit, server)
+    boxes = [visit.page.locator(".network").nth(i).bounding_box() for i in range(2)]
+    assert boxes[0] is not None
+    assert boxes[1] is not None
+    assert boxes[0]["y"] == boxes[1]["y"]
+    assert boxes[0]["x"] + boxes[0]["width"] <= boxes[1]["x"]
+
+
 def test_what_is_no_picture_is_told(server: Server, visit: Visit, tmp_path: Path) -> None:
     """And the page goes on, without the answer of the picture before."""
     open_page(visit, server)

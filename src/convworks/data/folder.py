@@ -53,12 +53,13 @@ def read_store(name: str, indices: Path) -> Parts:
     """The same for tar files and object storage; `data.stores` keeps what it found in `indices`."""
     tree: Tree = {}
     listed = [(one.inside.split("/"), one) for one in list_stored(name, indices)]
-    apart = any(names[0] == "train" for names, _ in listed)
+    tops = {names[0] for names, _ in listed}
+    apart = "train" in tops or tops <= PARTS.keys()
     for (first, *rest), one in listed:
         part, *place = (PARTS.get(first, first), *rest) if apart else ("train", first, *rest)
         if len(place) > 1 and part in PARTS.values():
             tree.setdefault(part, {}).setdefault(place[0], []).append(one)
-    return _parts(tree or {"train": {}}, f"{name}/train" if apart else name)
+    return _parts(tree or {"train": {}}, f"{name}/train" if "train" in tops else name)
 
 
 Tree = dict[str, dict[str, list[Picture]]]

@@ -39,7 +39,7 @@ KEPT = 3600
 SAMPLES, TOP = 12, 5
 SIDE, LABEL, THUMBNAIL = 280, 30, 125
 """Pixels on the page: of a picture, of what lies over its upper edge, and of the samples' row."""
-COLUMN = 240
+COLUMN = 220
 """The least width of one: three stand side by side in a window of 1,000 pixels."""
 OPACITY = 0.6
 

@@ -221,25 +221,22 @@ def _pointwise(left: Any, right: Any, **_scale: object) -> Any:
     return like.new_empty(shape, dtype=torch.result_type(left, right))
 
 
-def _batch_norm(x: Tensor, *given: Any, **_names: object) -> tuple[Tensor, Tensor, Tensor]:
-    training = given[4]
-    mean, deviation = (
-        x.new_empty(x.shape[1] if training else 0, dtype=_exact(x)) for _ in range(2)
-    )
+def _batch_norm(
+    x: Tensor, weight: Tensor | None, *given: Any, **_names: object
+) -> tuple[Tensor, Tensor, Tensor]:
+    training = given[3]
+    like = x if weight is None else weight
+    mean, deviation = (like.new_empty(x.shape[1] if training else 0) for _ in range(2))
     return torch.empty_like(x), mean, deviation
 
 
-def _batch_norm_backward(_gradient: Tensor, x: Tensor, *given: Any) -> tuple[Tensor | None, ...]:
-    of_input, of_weight, of_bias = given[-1]
-    moments = (
-        x.new_empty(x.shape[1], dtype=_exact(x)) if f else None for f in (of_weight, of_bias)
-    )
-    return torch.empty_like(x) if of_input else None, *moments
-
-
-def _exact(x: Tensor) -> torch.dtype:
-    """Of sums over it."""
-    return torch.promote_types(x.dtype, torch.float32)
+def _batch_norm_backward(
+    _gradient: Tensor, x: Tensor, weight: Tensor | None, *given: Any
+) -> tuple[Tensor | None, ...]:
+    of_input, *of_scales = given[-1]
+    like = x if weight is None else weight
+    scales = (like.new_empty(x.shape[1]) if asked else None for asked in of_scales)
+    return torch.empty_like(x) if of_input else None, *scales
 
 
 SHAPES: dict[Any, Callable[..., Any]] = {

@@ -4,7 +4,6 @@ import os
 import subprocess
 import sys
 import time
-from typing import Any
 
 import pytest
 import torch
@@ -17,7 +16,6 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from convworks.errors import InputError
 from convworks.measure.summary import SummaryRow, summarize
-from convworks.measure.trace import Kernels
 from convworks.nets.registry import create_model, list_models
 from convworks.nets.zoo import ZOO
 
@@ -164,49 +162,6 @@ def multiply_adds_of_fvcore(model: nn.Module, shape: tuple[int, ...]) -> int:
     analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
     counted = analysis.by_operator()
     return int(sum(counted[kind] for kind in ("conv", "linear", "matmul", "bmm", "addmm")))
-
-
-X, C = torch.randn(2, 4, 3, 3), torch.rand(4)
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize(
-    ("func", "given"),
-    [
-        (aten.mm.default, (X[0, 0], X[0, 1])),
-        (aten.addmm.default, (X[0, 0], X[0, 0], X[0, 1])),
-        (aten.add.Tensor, (X, X[:1, :, :1])),
-        (aten.add.Tensor, (X[0, 0, 0, 0], X)),
-        (aten.mul.Tensor, (X[:, :, :1, :1], X)),
-        (aten.native_batch_norm.default, (X, C, C, C, C, True, 0.1, 1e-5)),
-        (aten.native_batch_norm.default, (X, None, None, None, None, True, 0.1, 1e-5)),
-        (aten.native_batch_norm.default, (X, C, C, C, C, False, 0.1, 1e-5)),
-        (
-            aten.native_batch_norm_backward.default,
-            (X, X, C, C, C, C, C, True, 1e-5, [True, True, True]),
-        ),
-        (
-            aten.native_batch_norm_backward.default,
-            (X, X, C, C, C, C, C, True, 1e-5, [False, True, True]),
-        ),
-    ],
-)
-def test_the_shapes_that_tracing_knows_are_the_kernels(
-    func: Any, given: tuple[Any, ...], dtype: torch.dtype
-) -> None:
-    """Those of the CPU, for pictures of either precision; moments stay fp32."""
-
-    def on(device: str) -> list[Any]:
-        moved = (x.clone().to(device) if isinstance(x, Tensor) else x for x in given)
-        return [x.to(dtype) if isinstance(x, Tensor) and x.ndim != 1 else x for x in moved]
-
-    def shapes(found: Any) -> list[tuple[torch.Size, torch.dtype] | None]:
-        several = found if isinstance(found, tuple | list) else [found]
-        return [None if x is None else (x.shape, x.dtype) for x in several]
-
-    with Kernels():  # type: ignore[no-untyped-call]
-        known = func(*on("meta"))
-    assert shapes(known) == shapes(func(*on("cpu")))
 
 
 QUICK = ("lenet", "resnet18")

@@ -22,7 +22,7 @@ from torch.utils.flop_counter import flop_registry
 
 from convworks.bench.contest import Contestant
 from convworks.bench.machine import Machine
-from convworks.measure.trace import Kernels
+from convworks.nets.meta import Kernels
 from convworks.train.device import PRECISIONS, memory_kept, precision_name, wait
 
 UPDATE = "loss and update"

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from convworks.measure.trace import Kernels, run_checked
-from convworks.nets.blocks import on_meta
+from convworks.measure.trace import run_checked
+from convworks.nets.meta import Kernels, on_meta
 
 aten = torch.ops.aten
 

@@ -18,8 +18,7 @@ from torch.utils._pytree import tree_leaves
 
 from convworks.errors import InputError
 from convworks.measure.display import html_table, named_values
-from convworks.measure.trace import Kernels
-from convworks.nets.blocks import on_meta
+from convworks.nets.meta import Kernels, on_meta
 
 STATES = {"sgd": 0, "nesterov": 1, "adamw": 2}
 """Numbers that an optimizer keeps for each weight."""

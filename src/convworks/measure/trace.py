@@ -5,7 +5,7 @@ operation that reaches PyTorch's kernels is noted for the modules inside which i
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from math import ceil, inf
@@ -13,12 +13,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
 from convworks.errors import InputError
-from convworks.nets.blocks import on_meta
+from convworks.nets.meta import Kernels, on_meta
 
 BATCH = 1009
 """Images of the run in training: a prime, to tell what grows with them from what does not."""
@@ -206,68 +205,6 @@ def _inside(found: Trace) -> Iterator[list[str]]:
     finally:
         for handle in handles:
             handle.remove()
-
-
-def _product(*given: Tensor, **_scales: object) -> Tensor:
-    left, right = given[-2:]
-    return left.new_empty(left.shape[0], right.shape[1])
-
-
-def _pointwise(left: Any, right: Any, **_scale: object) -> Any:
-    if not (isinstance(left, Tensor) and isinstance(right, Tensor)):
-        return NotImplemented
-    shape = torch.broadcast_shapes(left.shape, right.shape)  # type: ignore[no-untyped-call]
-    like = left if left.ndim >= right.ndim else right  # a single number may be another device's
-    return like.new_empty(shape, dtype=torch.result_type(left, right))
-
-
-def _batch_norm(
-    x: Tensor, weight: Tensor | None, *given: Any, **_names: object
-) -> tuple[Tensor, Tensor, Tensor]:
-    training = given[3]
-    like = x if weight is None else weight
-    mean, deviation = (like.new_empty(x.shape[1] if training else 0) for _ in range(2))
-    return torch.empty_like(x), mean, deviation
-
-
-def _batch_norm_backward(
-    _gradient: Tensor, x: Tensor, weight: Tensor | None, *given: Any
-) -> tuple[Tensor | None, ...]:
-    of_input, *of_scales = given[-1]
-    like = x if weight is None else weight
-    scales = (like.new_empty(x.shape[1]) if asked else None for asked in of_scales)
-    return torch.empty_like(x) if of_input else None, *scales
-
-
-SHAPES: dict[Any, Callable[..., Any]] = {
-    aten.mm.default: _product,
-    aten.addmm.default: _product,
-    aten.add.Tensor: _pointwise,
-    aten.mul.Tensor: _pointwise,
-    aten.native_batch_norm.default: _batch_norm,
-    aten.native_batch_norm_backward.default: _batch_norm_backward,
-}
-"""Results of operations whose kernels for the meta device are written in Python: those of products
-import the compiler, those of batch norm were 0.6 of the time of `convworks compare 'resnet*'`."""
-
-
-class Kernels(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Calls kernels without PyTorch's compiler, whose import takes as long as all the rest."""
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        return False
-
-    def __torch_dispatch__(
-        self,
-        func: Any,
-        types: object,
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:
-        rule = SHAPES.get(func)
-        result = rule(*args, **(kwargs or {})) if rule else NotImplemented
-        return func(*args, **(kwargs or {})) if result is NotImplemented else result
 
 
 class _Operations(Kernels):

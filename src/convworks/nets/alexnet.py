@@ -23,8 +23,9 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from convworks.nets.blocks import Stem, conv_relu, flat_features, named
+from convworks.nets.blocks import Stem, conv_relu, named
 from convworks.nets.initialization import init_xavier
+from convworks.nets.meta import flat_features
 
 
 def fc_head(in_features: int, hidden: int, num_classes: int, dropout: float) -> nn.Sequential:

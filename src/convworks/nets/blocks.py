@@ -3,17 +3,14 @@
 Shapes are N×C×H×W: images, channels, height, width.
 """
 
-import copy
 from collections import OrderedDict
 from collections.abc import Callable
-from math import prod
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parameter import is_lazy
 
-from convworks.errors import InputError
+from convworks.nets.meta import output_shape
 
 Stem = Literal["paper", "small"]
 """`paper`: as published. `small`: 3×3, stride 1, no pooling, for images up to 64 pixels."""
@@ -213,42 +210,3 @@ def divisible(channels: float, by: int = 8) -> int:
 def global_pool() -> nn.Sequential:
     """N×C×H×W to N×C: the mean of each channel (Lin et al. 2013, section 3.2)."""
     return named(average=nn.AdaptiveAvgPool2d(1), flatten=nn.Flatten())
-
-
-def on_meta(module: nn.Module) -> nn.Module:
-    """A copy whose weights have shapes only: running it takes neither memory nor arithmetic."""
-    twins: dict[int, object] = {
-        id(tensor): _on_meta(tensor) for tensor in (*module.parameters(), *module.buffers())
-    }
-    return copy.deepcopy(module, twins)
-
-
-def _on_meta(tensor: Tensor) -> Tensor:
-    if is_lazy(tensor):
-        return type(tensor)(device="meta", dtype=tensor.dtype)  # type: ignore[call-arg]
-    # Not empty_like, which on its way to the meta device imports a computer algebra system.
-    empty = torch.empty(tensor.shape, dtype=tensor.dtype, device="meta")
-    return nn.Parameter(empty, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else empty
-
-
-def flat_features(layers: nn.Module, in_channels: int, image_size: int) -> int:
-    """How many numbers an image is after `layers`, flattened: the first Linear's input.
-
-    Raises InputError when the image is too small for the layers.
-    """
-    return prod(output_shape(layers, in_channels, image_size))
-
-
-def output_shape(layers: nn.Module, in_channels: int, image_size: int) -> tuple[int, ...]:
-    """What `layers` make of an image of that side in pixels: usually channels, height, width.
-
-    Raises InputError when the image is too small for the layers.
-    """
-    images = torch.empty(2, in_channels, image_size, image_size, device="meta")
-    try:
-        output: Tensor = on_meta(layers)(images)
-    except RuntimeError as error:
-        raise InputError(
-            f"Images of {image_size}×{image_size} pixels are too small for this network."
-        ) from error
-    return tuple(output.shape[1:])

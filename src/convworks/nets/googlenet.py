@@ -30,10 +30,10 @@ from convworks.nets.blocks import (
     conv_relu,
     global_pool,
     named,
-    output_shape,
     with_gates,
 )
 from convworks.nets.initialization import init_xavier
+from convworks.nets.meta import output_shape
 
 Paths = tuple[int, tuple[int, int], tuple[int, int], int]
 """The channels of the four paths, in the order of the figure above."""

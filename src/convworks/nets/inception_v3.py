@@ -39,12 +39,12 @@ from convworks.nets.blocks import (
     conv_norm,
     global_pool,
     named,
-    output_shape,
     with_gates,
 )
 from convworks.nets.inception_bn import Layer, average_3x3, pooled
 from convworks.nets.inception_bn import chain as padded_chain
 from convworks.nets.initialization import init_he
+from convworks.nets.meta import output_shape
 
 EPS = 1e-3
 

@@ -24,8 +24,9 @@ from typing import Literal
 
 from torch import nn
 
-from convworks.nets.blocks import flat_features, named
+from convworks.nets.blocks import named
 from convworks.nets.initialization import init_xavier
+from convworks.nets.meta import flat_features
 
 Activation = Literal["sigmoid", "tanh", "relu"]
 ACTIVATIONS: dict[Activation, type[nn.Module]] = {

@@ -15,7 +15,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
 from convworks.errors import InputError
-from convworks.nets.blocks import on_meta
+from convworks.nets.meta import on_meta
 
 COUNT = "num_batches_tracked"
 """Batch norm's count of batches, which files of before 2018 lack and nothing needs."""

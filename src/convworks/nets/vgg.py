@@ -23,8 +23,9 @@ from collections.abc import Sequence
 from torch import nn
 
 from convworks.nets.alexnet import fc_head
-from convworks.nets.blocks import Stem, flat_features, relu
+from convworks.nets.blocks import Stem, relu
 from convworks.nets.initialization import init_xavier
+from convworks.nets.meta import flat_features
 
 
 def vgg_block(

@@ -1,0 +1,98 @@
+"""What runs on the meta device say of shapes, against the kernels of the CPU."""
+
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given as drawn
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.nn import functional as F
+
+from convworks.nets.meta import Kernels
+
+aten = torch.ops.aten
+X, C = torch.randn(2, 4, 3, 3), torch.rand(4)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(
+    ("func", "given"),
+    [
+        (aten.mm.default, (X[0, 0], X[0, 1])),
+        (aten.addmm.default, (X[0, 0], X[0, 0], X[0, 1])),
+        (aten.add.Tensor, (X, X[:1, :, :1])),
+        (aten.add.Tensor, (X[0, 0, 0, 0], X)),
+        (aten.mul.Tensor, (X[:, :, :1, :1], X)),
+        (aten.native_batch_norm.default, (X, C, C, C, C, True, 0.1, 1e-5)),
+        (aten.native_batch_norm.default, (X, None, None, None, None, True, 0.1, 1e-5)),
+        (aten.native_batch_norm.default, (X, C, C, C, C, False, 0.1, 1e-5)),
+        (
+            aten.native_batch_norm_backward.default,
+            (X, X, C, C, C, C, C, True, 1e-5, [True, True, True]),
+        ),
+        (
+            aten.native_batch_norm_backward.default,
+            (X, X, C, C, C, C, C, True, 1e-5, [False, True, True]),
+        ),
+    ],
+)
+def test_the_known_shapes_are_the_kernels(
+    func: Any, given: tuple[Any, ...], dtype: torch.dtype
+) -> None:
+    """Those of the CPU, for pictures of either precision; moments stay fp32."""
+
+    def on(device: str) -> list[Any]:
+        moved = (x.clone().to(device) if isinstance(x, Tensor) else x for x in given)
+        return [x.to(dtype) if isinstance(x, Tensor) and x.ndim != 1 else x for x in moved]
+
+    def shapes(found: Any) -> list[tuple[torch.Size, torch.dtype] | None]:
+        several = found if isinstance(found, tuple | list) else [found]
+        return [None if x is None else (x.shape, x.dtype) for x in several]
+
+    with Kernels():  # type: ignore[no-untyped-call]
+        known = func(*on("meta"))
+    assert shapes(known) == shapes(func(*on("cpu")))
+
+
+@drawn(st.data())
+def test_windows_lie_where_the_kernels_put_them(data: st.DataObject) -> None:
+    """Convolutions and pools of any size, stride and padding; the impossible are refused alike."""
+    pairs = st.tuples(st.integers(1, 4), st.integers(1, 4))
+    sides, size, stride, dilation = (data.draw(pairs) for _ in range(4))
+    padding = data.draw(st.tuples(st.integers(0, 3), st.integers(0, 3)))
+    ceil_mode, groups = data.draw(st.booleans()), data.draw(st.sampled_from([1, 2, 3]))
+
+    def shapes(device: str) -> list[torch.Size | str]:
+        x = torch.zeros(2, 4, *sides, device=device)
+        weight = torch.zeros(6, 2, *size, device=device)
+        return [
+            _shape_or_error(F.conv2d, x, weight, None, stride, padding, dilation, groups),
+            _shape_or_error(F.max_pool2d, x, size, stride, padding, dilation, ceil_mode),
+            _shape_or_error(F.avg_pool2d, x, size, stride, padding, ceil_mode),
+        ]
+
+    with Kernels():  # type: ignore[no-untyped-call]
+        known = shapes("meta")
+    assert known == shapes("cpu")
+
+
+def _shape_or_error(layer: Any, *given: Any) -> torch.Size | str:
+    try:
+        shape: torch.Size = layer(*given).shape
+    except RuntimeError:
+        return "refused"
+    return shape
+
+
+def test_a_network_is_measured_without_pytorchs_compiler() -> None:
+    """Its import, with that of a computer algebra system, would take as long as all the rest."""
+    program = (
+        "import sys, torch; from convworks.nets.registry import create_model;"
+        " from convworks.measure.summary import summarize\n"
+        "with torch.device('meta'): model = create_model('vgg19')\n"
+        "summarize(model, (3, 224, 224)); assert 'sympy' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)

@@ -1,7 +1,9 @@
 """Stages of networks, a rate for each, a frozen trunk; and that a resumed run is the same run."""
 
+import copy
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -17,6 +19,7 @@ from convworks.train.loop import fit
 from convworks.train.observer import EpochRecord, Observer
 from convworks.train.optimizer import Trunk, make_optimizer, stages_of
 from convworks.train.recipes import resolve
+from convworks.train.weights import Weights
 from small import assert_same
 
 
@@ -225,3 +228,28 @@ def test_patience_ends_a_run_at_the_same_epoch_also_when_resumed(digits: Data) -
     patient = fit(network(), digits, TrainConfig(epochs=2, patience=2))
     assert patient.summary is not None
     assert not patient.summary.stopped_early
+
+
+@pytest.mark.parametrize("name", ["adamw", "nesterov"])
+def test_an_optimizers_state_lies_in_memory_as_its_weight(name: str) -> None:
+    """Saved from contiguous weights, resumed with channels-last ones."""
+
+    def trained(model: nn.Module, steps: int, state: dict[str, Any] | None) -> dict[str, Any]:
+        config = TrainConfig(optimizer=name, lr=0.1)  # type: ignore[arg-type]
+        optimizer = make_optimizer(model, resolve(config, "", 1000, mirror=False))
+        if state:
+            Weights(model).load_optimizer(optimizer, state)
+        for _ in range(steps):
+            for weight in model.parameters():
+                weight.grad = torch.sin(torch.arange(weight.numel()).float()).view(weight.shape)
+                weight.grad = torch.empty_like(weight).copy_(weight.grad)
+            optimizer.step()
+        return optimizer.state_dict()
+
+    torch.manual_seed(0)
+    whole = nn.Conv2d(4, 6, 3)
+    begun = copy.deepcopy(whole)
+    trained(whole, 5, None)
+    state = trained(begun, 2, None)
+    trained(begun.to(memory_format=torch.channels_last), 3, state)  # type: ignore[call-overload]
+    torch.testing.assert_close(begun.weight.contiguous(), whole.weight)

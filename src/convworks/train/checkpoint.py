@@ -175,11 +175,11 @@ def load_last(folder: Path, device: torch.device) -> dict[str, Any] | None:
     return state
 
 
-def save_best(folder: Path, model: nn.Module, metadata: Mapping[str, object]) -> None:
-    """Writes a model's weights, and JSON `metadata` into the file's header."""
+def save_best(folder: Path, state: Mapping[str, Tensor], metadata: Mapping[str, object]) -> None:
+    """Writes a model's state, and JSON `metadata` into the file's header."""
     weights: dict[str, Tensor] = {}
     stored: set[int] = set()
-    for name, tensor in model.state_dict().items():
+    for name, tensor in state.items():
         weights[name] = tensor.contiguous().cpu()
         if weights[name].data_ptr() in stored:  # tied weights, which the format stores twice
             weights[name] = weights[name].clone()

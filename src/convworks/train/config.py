@@ -93,6 +93,9 @@ class TrainConfig:
     sync_norms: Switch = "on"
     """Under torchrun, whether batch norm takes the statistics of all processes' pictures, so that
     their number changes nothing; off: each those of its own."""
+    fsdp: Switch = "off"
+    """Under torchrun, spread weights, gradients and the optimizer's state over the processes, for
+    networks that do not fit one device."""
     save_every: Annotated[str | None, _shown("N|Nmin", "an epoch")] = None
     """Save inside epochs too: after so many steps (500) or minutes (10min)."""
     init: Annotated[Path | None, _shown("CHECKPOINT", "fresh weights")] = None
@@ -139,6 +142,11 @@ class TrainConfig:
             raise UsageError(f"--layer-decay must lie in 0…1, 0 excluded, not {self.layer_decay}.")
         if self.unfreeze_after is not None and not self.freeze:
             raise UsageError("--unfreeze-after ends what --freeze began: give --freeze too.")
+        others = ("--compile on", "--freeze", "--sync-norms off")
+        chosen = (self.compile == "on", self.freeze, self.sync_norms == "off")
+        if self.fsdp == "on" and any(chosen):
+            flag = others[chosen.index(True)]
+            raise UsageError(f"--fsdp on does not go with {flag}: leave one of them out.")
         if not 0 <= self.seed < 2**63:
             raise UsageError(f"--seed must lie in 0…2⁶³ − 1, not {self.seed}.")
 
@@ -168,6 +176,7 @@ CHOICES: dict[str, tuple[str, ...]] = RECIPES_CHOICES | {
     "precision": get_args(Precision),
     "compile": get_args(Compile),
     "sync_norms": get_args(Switch),
+    "fsdp": get_args(Switch),
     "class_weights": get_args(ClassWeights),
 }
 """A type checker sees a wrong value; whoever uses none is told here."""

@@ -24,7 +24,6 @@ from convworks.train.device import (
 from convworks.train.initial import Initial
 from convworks.train.network import (
     count_parameters,
-    title_of,
 )
 from convworks.train.observer import EpochRecord, History, Observer, Plan, RunSummary
 from convworks.train.optimizer import Trunk
@@ -33,9 +32,20 @@ from convworks.train.processes import Processes
 from convworks.train.recipes import Recipe
 from convworks.train.run import Metrics
 from convworks.train.small_maps import Network
+from convworks.train.weights import Weights
 
 MAY_DIFFER = frozenset(
-    ("out", "device", "workers", "compile", "init", "save_every", "strict", "max_unreadable")
+    [
+        "out",
+        "device",
+        "workers",
+        "compile",
+        "fsdp",
+        "init",
+        "save_every",
+        "strict",
+        "max_unreadable",
+    ]
 )
 """Settings that a resumed run may have otherwise than when it was begun."""
 
@@ -60,12 +70,16 @@ class Job:
     """Everything a run works with."""
 
     path: Path
+    title: str
+    """The network's name."""
     config: TrainConfig
     recipe: Recipe
     data: Data
     model: nn.Module
     network: Network
     """`model`, or what `_network` put around it."""
+    weights: Weights
+    """Of the model: as a whole, or in parts."""
     macs: int
     device: torch.device
     precision: torch.dtype
@@ -87,11 +101,6 @@ class Job:
     """What --freeze keeps as it is."""
     initial: Initial | None
     """None: fresh weights, or a resumed run."""
-
-    @property
-    def title(self) -> str:
-        """The network's name."""
-        return title_of(self.model)
 
     def plan(self) -> Plan:
         """What is about to be trained, for observers."""
@@ -196,14 +205,16 @@ class Job:
 
     def save(self) -> None:
         """Writes last.pt."""
+        weights = self.weights.complete(self.model.state_dict())
+        optimizer = self.weights.complete(self.optimizer.state_dict())
         if not self.processes.first:
             return
         state = {**vars(self.state), "history": [asdict(r) for r in self.state.history]}
         checkpoint.save_last(
             self.path,
             {
-                "model": self.model.state_dict(),
-                "optimizer": self.optimizer.state_dict(),
+                "model": weights,
+                "optimizer": optimizer,
                 "scaler": self.scaler.state_dict(),
                 "state": state,
             },
@@ -222,8 +233,8 @@ class Job:
                 )
             return
         try:
-            self.model.load_state_dict(saved["model"])
-            self.optimizer.load_state_dict(saved["optimizer"])
+            self.weights.load(saved["model"])
+            self.weights.load_optimizer(self.optimizer, saved["optimizer"])
             self.scaler.load_state_dict(saved["scaler"])
             history = tuple(EpochRecord(**record) for record in saved["state"].pop("history"))
             self.state = State(**saved["state"], history=history)
@@ -241,11 +252,14 @@ class Job:
     def publish(self) -> None:
         """Writes what follows from the last saved epoch, also when a crash left it unwritten."""
         history = self.state.history
-        if not (history and self.processes.first):
+        if not history:
             return
         if self.state.batch == 0 and best_epoch(history) is history[-1]:
-            checkpoint.save_best(self.path, self.model, self.metadata(history[-1]))
-        checkpoint.write_metrics(self.path, history)
+            weights = self.weights.complete(self.model.state_dict())
+            if self.processes.first:
+                checkpoint.save_best(self.path, weights, self.metadata(history[-1]))
+        if self.processes.first:
+            checkpoint.write_metrics(self.path, history)
 
     def _check_same(self, begun: dict[str, Any]) -> None:
         """InputError unless everything that the result depends on is as it was."""

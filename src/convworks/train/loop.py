@@ -59,15 +59,18 @@ def fit(
             observers = ()
         for observer in observers:
             stack.enter_context(observer)
-        job = open_job(model, data, config, observers, resume, processes)
+        trained = copy.deepcopy(model) if config.fsdp == "on" else model
+        job = open_job(trained, data, config, observers, resume, processes)
         if processes.first:
             stack.enter_context(checkpoint.claimed(job.path))
         job.begin(resume)
-        stack.enter_context(memory_kept(job.device))
+        if config.fsdp == "off":  # which gains speed by more memory
+            stack.enter_context(memory_kept(job.device))
         if job.trunk:
             stack.callback(job.trunk.thaw)
         if processes.told(checkpoint.read_summary(job.path)) is None:
-            _run(job, stack.enter_context(_stop_signals(processes)), test)
+            stop = Stop(patient=config.fsdp == "on")
+            _run(job, stack.enter_context(_stop_signals(stop, processes)), test)
         processes.wait()
         return load(job.path, model=model)
 
@@ -171,7 +174,8 @@ def _save_is_due(job: Job, saved: float) -> bool:
     if every is None:
         return False
     if every.endswith("min"):
-        return perf_counter() - saved > 60 * int(every.removesuffix("min"))
+        due = perf_counter() - saved > 60 * int(every.removesuffix("min"))
+        return job.processes.any(due) if job.config.fsdp == "on" else due
     return (job.state.epoch * len(job.train) + job.state.batch) % int(every) == 0
 
 
@@ -212,7 +216,8 @@ def _test(job: Job) -> Metrics:
     job.processes.wait()  # for the first to have written the best
     last = copy.deepcopy(job.model.state_dict())
     weights, _ = checkpoint.load_weights(job.path)
-    checkpoint.apply_weights(job.model, weights, job.path)
+    checkpoint.check_weights(job.model, weights, job.path)
+    job.weights.load(weights)
     try:
         return _measure(job, job.test)
     finally:
@@ -220,7 +225,8 @@ def _test(job: Job) -> Metrics:
 
 
 def _measure(job: Job, loader: Loader) -> Metrics:
-    return measure(job.model, loader, job.prepare, job.device, job.precision, job.processes)
+    with job.weights.together():
+        return measure(job.model, loader, job.prepare, job.device, job.precision, job.processes)
 
 
 def _lr(job: Job) -> float:
@@ -311,10 +317,15 @@ class Stop:
 
     requested: bool = False
     immediate: bool = False
+    patient: bool = False
+    """Never at once: of a network in parts all processes have to stop at the same place."""
 
     @contextmanager
     def at_once(self) -> Iterator[None]:
         """While nothing is changed: a signal raises Stopped, also one that came before."""
+        if self.patient:
+            yield
+            return
         self.immediate = True
         try:
             if self.requested:
@@ -325,12 +336,11 @@ class Stop:
 
 
 @contextmanager
-def _stop_signals(processes: Processes) -> Iterator[Stop]:
+def _stop_signals(stop: Stop, processes: Processes) -> Iterator[Stop]:
     """Turns the first SIGINT or SIGTERM into `requested`; the second has its usual effect.
 
     torchrun hands on the Ctrl-C that its processes have had already: among several all count once.
     """
-    stop = Stop()
     if threading.current_thread() is not threading.main_thread():
         yield stop  # only the main thread may handle signals
         return

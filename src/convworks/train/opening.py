@@ -36,6 +36,7 @@ from convworks.train.processes import Processes
 from convworks.train.recipes import Recipe, resolve
 from convworks.train.small_maps import Network, with_small_maps
 from convworks.train.synced_norms import with_synced_norms
+from convworks.train.weights import Weights
 
 
 def open_job(
@@ -62,6 +63,8 @@ def open_job(
     prepare = _preparation(data, recipe, initial, config.out if resume else None)
     pictures_a_step = min(recipe.batch_size, len(data.train))
     _check_shares(pictures_a_step, processes)
+    if config.fsdp == "on":
+        _check_parts(processes, precision)
     check_norms(model, pictures_a_step)
     pictures = Pictures(data, config, observers)
     train, val, test = open_parts(data, config, recipe, device, pictures.left_out, processes.share)
@@ -69,14 +72,18 @@ def open_job(
         if processes.first:
             checkpoint.check_free(config.out)  # before what takes long
         pictures.look((train, val, test))
-    path = _open_folder(config, f"{title_of(model)}-{data.title}", resume, processes)
+    title = title_of(model)
+    path = _open_folder(config, f"{title}-{data.title}", resume, processes)
+    weights = _weights(model, summary, config)
     return Job(
         path=path,
+        title=title,
         config=replace(config, out=path, precision=precision_name(precision), **asdict(recipe)),
         recipe=recipe,
         data=data,
         model=model,
         network=_network(model, summary, config, device, processes),
+        weights=weights,
         macs=summary.totals.macs,
         device=device,
         precision=precision,
@@ -87,7 +94,7 @@ def open_job(
         test=test,
         pictures=pictures,
         class_weights=balance(data, device) if config.class_weights == "balanced" else None,
-        optimizer=make_optimizer(model, recipe, stages, config.layer_decay),
+        optimizer=make_optimizer(model, recipe, stages, config.layer_decay, config.fsdp == "on"),
         scaler=torch.amp.GradScaler(device.type, enabled=precision == torch.float16),
         state=State(torch.zeros(2, device=device)),
         observers=observers,
@@ -142,6 +149,26 @@ def _check_shares(batch_size: int, processes: Processes) -> None:
         )
 
 
+def _check_parts(processes: Processes, precision: torch.dtype) -> None:
+    """InputError where weights cannot be spread over processes."""
+    if processes.alone:
+        raise UsageError(
+            "--fsdp on spreads a network over processes: start them with"
+            " torchrun --nproc-per-node N -m convworks train …, or add --fsdp off."
+        )
+    if precision == torch.float16:
+        raise InputError("--fsdp on works in bf16 and fp32: add --precision fp32.")
+
+
+def _weights(model: nn.Module, summary: Summary, config: TrainConfig) -> Weights:
+    """The model's, spread over the processes where that is asked for."""
+    if config.fsdp == "off":
+        return Weights(model)
+    from convworks.train.sharded import Sharded  # takes a second, and few need it
+
+    return Sharded(model, {row.name for row in summary.rows})
+
+
 def _network(
     model: nn.Module,
     summary: Summary,
@@ -151,13 +178,13 @@ def _network(
 ) -> Network:
     """What is run in training: the model, with what this machine and other processes need."""
     network: Network = model
-    if not processes.alone:
+    if not processes.alone and config.fsdp == "off":
         network = DistributedDataParallel(
             model, find_unused_parameters=config.freeze, gradient_as_bucket_view=True
         )
     if config.compile == "on":
         network = torch.compile(network)
-    else:
+    elif config.fsdp == "off":
         network = with_small_maps(model, summary, device, network)
     if not processes.alone and config.sync_norms == "on":
         network = with_synced_norms(network)

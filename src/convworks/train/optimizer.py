@@ -23,8 +23,11 @@ def make_optimizer(
     recipe: Recipe,
     stages: Mapping[str, int] = MappingProxyType({}),
     layer_decay: float = 1.0,
+    in_parts: bool = False,
 ) -> torch.optim.Optimizer:
     """One pass over all weights a step (`fused`), weight decay on matrices and kernels only.
+
+    PyTorch has no such pass of SGD for weights that are spread over processes, `in_parts`.
 
     Each group's `lr_scale` is `layer_decay` to the power of its stage, which `stages` gives for
     each parameter; none are all 0 (Howard and Ruder 2018, section 3.2; timm's --layer-decay).
@@ -46,7 +49,8 @@ def make_optimizer(
         return torch.optim.AdamW(trained, lr=recipe.lr, fused=True)
     nesterov = recipe.optimizer == "nesterov"
     momentum = MOMENTUM if nesterov else 0.0
-    return torch.optim.SGD(trained, recipe.lr, momentum=momentum, nesterov=nesterov, fused=True)
+    fused = not in_parts
+    return torch.optim.SGD(trained, recipe.lr, momentum=momentum, nesterov=nesterov, fused=fused)
 
 
 def stages_of(model: nn.Module, summary: Summary, classes: int) -> dict[str, int]:

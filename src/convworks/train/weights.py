@@ -1,0 +1,48 @@
+"""Where a network's weights are in training."""
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+class Weights:
+    """In every process as a whole; `sharded.Sharded` has them in parts."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model = model
+
+    def complete(self, state: Any) -> Any:
+        """A state with tensors as a whole, for the first process; the others may get None."""
+        return state
+
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        """Puts whole tensors into the model."""
+        self.model.load_state_dict(dict(state))
+
+    def load_optimizer(self, optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -> None:
+        """Puts whole tensors into the model's optimizer."""
+        weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+        fitted = {
+            number: {
+                name: self.fit(value, weights[number])
+                if isinstance(value, Tensor) and value.shape == weights[number].shape
+                else value
+                for name, value in kept.items()
+            }
+            for number, kept in state["state"].items()
+        }
+        optimizer.load_state_dict({**state, "state": fitted})
+
+    def fit(self, tensor: Tensor, weight: Tensor) -> Tensor:
+        """A whole tensor as what is kept for that weight: it must lie in memory as the weight does.
+
+        The fused optimizers go through both in the order of memory, without a look at strides.
+        """
+        return torch.empty_like(weight, dtype=tensor.dtype).copy_(tensor)
+
+    def together(self) -> AbstractContextManager[None]:
+        """While it lasts each process has all weights, and may compute as often as it likes."""
+        return nullcontext()

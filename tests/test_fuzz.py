@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 SCRIPT = Path(__file__).parent / "fuzz.py"
+GUIDED = Path(__file__).parent / "fuzz_guided.py"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="bounds memory by /proc")
@@ -25,3 +26,16 @@ def test_malformed_input(count: int) -> None:
     for kind, outcomes in found.items():
         assert sum(outcomes.values()) == count
         assert outcomes["refused"] > count // 10, kind  # the changes do change something
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="atheris has packages for Linux")
+@pytest.mark.parametrize("kind", ["idx", "picture", "config", "weights", "study", "words"])
+@pytest.mark.timeout(600)
+def test_input_that_looks_for_new_branches(kind: str) -> None:
+    """The fuzzer ends with the exception and the input that it has found."""
+    words = [sys.executable, str(GUIDED), kind, "-runs=1000", "-seed=1"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(words, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Done 1000 runs" in done.stderr

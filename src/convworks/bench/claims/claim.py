@@ -25,7 +25,7 @@ FIGURES = {
     "train_loss": ("training loss", 0.1, True, -1),
     "train_accuracy": ("training accuracy", 0.01, False, 1),
     "test_accuracy": ("test accuracy", 0.01, False, 1),
-    "images_per_second": ("images/s in training", 0.1, True, 1),
+    "images_per_second": ("images/s of the fastest epoch", 0.1, True, 1),
     "first_norm": ("γ; β of the first batch norm, as learned", 0.0, False, 1),
 }
 """What a figure is called, how far from the printed one is equal, whether that is a share of it,
@@ -140,6 +140,8 @@ def judge_trained(claim: TrainedClaim, run: Run | str) -> Judged:
     found: float = getattr(summary if hasattr(summary, claim.figure) else last, claim.figure)
     reason = ""
     if claim.figure == "images_per_second":
+        # The median of a training of hours is that of the machine with all it does meanwhile.
+        found = max(epoch.images_per_second for epoch in run.history)
         place = read_settings(run.path)["environment"]
         reason = f"{place['gpu'] or place['cpu']}, {place['threads']} threads, {summary.precision}"
         reason += "; the document's ran on a GPU" if claim.printed is not None else ""

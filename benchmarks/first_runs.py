@@ -15,10 +15,10 @@ import time
 from pathlib import Path
 from statistics import mean, median, stdev
 
+from readme import put_into_readme
+
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "first_runs.json"
-README = ROOT / "README.md"
-BEGIN, END = "<!-- first_runs: written by benchmarks/first_runs.py -->", "<!-- /first_runs -->"
 
 RUNS: tuple[tuple[str, int], ...] = (
     ("train", 3),
@@ -80,15 +80,6 @@ def table(results: list[dict[str, dict[str, float]]]) -> str:
     return "\n".join(lines)
 
 
-def write_table() -> None:
-    """Puts the table between the README's marks."""
-    text = README.read_text()
-    head, rest = text.split(BEGIN)
-    _, tail = rest.split(END)
-    results = json.loads(RESULTS.read_text())
-    README.write_text(f"{head}{BEGIN}\n{table(results)}\n{END}{tail}")
-
-
 def main() -> None:
     RESULTS.parent.mkdir(exist_ok=True)
     if sys.argv[1:] != ["--table"]:
@@ -98,7 +89,7 @@ def main() -> None:
                 for seed in range(seeds):
                     results.append(run(command, seed, Path(folder)))
                     RESULTS.write_text(json.dumps(results, indent=1) + "\n")
-    write_table()
+    put_into_readme("first_runs", table(json.loads(RESULTS.read_text())))
 
 
 if __name__ == "__main__":

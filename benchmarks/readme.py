@@ -1,0 +1,13 @@
+"""Tables in the README that commands write."""
+
+from pathlib import Path
+
+README = Path(__file__).parents[1] / "README.md"
+
+
+def put_into_readme(name: str, table: str) -> None:
+    """Puts a table between the README's marks of benchmarks/NAME.py."""
+    begin, end = f"<!-- {name}: written by benchmarks/{name}.py -->", f"<!-- /{name} -->"
+    before, rest = README.read_text().split(begin)
+    _, after = rest.split(end)
+    README.write_text(f"{before}{begin}\n{table}\n{end}{after}")

@@ -130,6 +130,13 @@ SHAPES: dict[Any, Callable[..., Any]] = {
 """Results of operations whose kernels for the meta device are written in Python."""
 
 
+def _keeps_shape(func: Any, args: tuple[Any, ...]) -> bool:
+    """Whether its first argument is changed in place, number by number, as by an activation."""
+    by_number = {torch.Tag.pointwise, torch.Tag.nondeterministic_seeded} & set(func.tags)
+    alone = not any(isinstance(x, Tensor) for x in args[1:])
+    return bool(by_number) and alone and func._schema.name.endswith("_")
+
+
 class Kernels(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Calls kernels without PyTorch's compiler and the computer algebra system that it brings.
 
@@ -149,8 +156,8 @@ class Kernels(TorchDispatchMode):  # type: ignore[no-untyped-call]
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         kwargs = kwargs or {}
-        if func._schema.name.endswith("_") and not any(isinstance(x, Tensor) for x in args[1:]):
-            return args[0]  # changed in place, as by an activation
+        if _keeps_shape(func, args):
+            return args[0]
         rule = SHAPES.get(func)
         result = rule(*args, **kwargs) if rule else NotImplemented
         return func(*args, **kwargs) if result is NotImplemented else result

@@ -20,7 +20,7 @@ from convworks.data import stores
 from convworks.data.loader import open_loader
 from convworks.data.splits import Data, FileImages
 from convworks.data.stores import Stored
-from convworks.errors import InputError
+from convworks.errors import InputError, TrainingError
 
 
 @pytest.fixture
@@ -197,6 +197,39 @@ def test_a_picture_that_has_gone(folder: Path) -> None:
     gone.store.rm(gone.address)
     with pytest.raises(InputError, match=f"Cannot read {gone}"):
         batches(data)
+
+
+@pytest.mark.parametrize("fails", [3, 4])
+def test_a_store_that_does_not_answer(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, fails: int
+) -> None:
+    """It is asked four times; then the run ends, and no picture is taken for unreadable."""
+    monkeypatch.setattr(stores, "PAUSES", (0.0, 0.0, 0.0))
+    data = cw.load_data(in_a_store(folder), image_size=28)
+    assert isinstance(data.train, FileImages)
+    picture = data.train.paths[0]
+    assert isinstance(picture, Stored)
+    asked = 0
+    answer = picture.store.cat_file
+
+    def sometimes(address: str, *given: int) -> bytes:
+        nonlocal asked
+        if address == picture.address and (asked := asked + 1) <= fails:
+            raise TimeoutError("no answer")
+        found: bytes = answer(address, *given)
+        return found
+
+    monkeypatch.setattr(picture.store, "cat_file", sometimes)
+    model = cw.create_model("lenet_bn", num_classes=3, in_channels=1, image_size=28)
+    config = cw.TrainConfig(epochs=1, out=Path("run"), device="cpu", workers=1)
+    if fails == 3:
+        run = cw.fit(model, data, config, progress=False)
+        assert asked == 4
+        assert not (run.path / "pictures.json").exists()
+    else:
+        with pytest.raises(TrainingError, match=r"Cannot read .* \(no answer\)\. What was saved"):
+            cw.fit(model, data, config, progress=False)
+        assert not Path("run/pictures.json").exists()
 
 
 def gzipped(folder: Path) -> str:

@@ -3,6 +3,7 @@
 import os
 import random
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from math import ceil
 from pathlib import Path
 
@@ -13,8 +14,8 @@ from torch import Tensor
 
 from convworks.data.kept import Pixels
 from convworks.data.splits import FileImages, Parts, Picture
-from convworks.data.stores import PARTS, SUFFIXES, Stored, list_stored
-from convworks.errors import InputError
+from convworks.data.stores import AT_ONCE, PARTS, SUFFIXES, Stored, list_stored
+from convworks.errors import InputError, TrainingError
 
 GREY_MODES = frozenset(("1", "L", "LA", "I", "I;16", "F"))
 PROBED = 1000
@@ -163,14 +164,21 @@ def count_channels(paths: Sequence[Picture]) -> int:
     What cannot be read is passed over.
     """
     step = max(1, len(paths) // PROBED)
-    for path in paths[::step]:
-        try:
-            with path.open("rb") as stream, Image.open(stream) as picture:
-                if picture.mode not in GREY_MODES:
-                    return 3
-        except Exception:  # noqa: S112 (decoding it will tell)
-            continue
-    return 1
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        coloured = any(mode not in GREY_MODES for mode in pool.map(_mode, paths[::step]))
+        pool.shutdown(cancel_futures=True)
+    return 3 if coloured else 1
+
+
+def _mode(path: Picture) -> str:
+    """Pillow's name for how colours are stored; grey for what cannot be read."""
+    try:
+        with path.open("rb") as stream, Image.open(stream) as picture:
+            return picture.mode
+    except TrainingError:
+        raise
+    except Exception:  # decoding it will tell
+        return "L"
 
 
 def unreadable(path: Picture, error: Exception) -> UnreadableError:
@@ -235,7 +243,7 @@ def _open(path: Picture, channels: int, least: int) -> Image.Image:
             file.draft(mode, (least, least))
             ImageOps.exif_transpose(file, in_place=True)
             return _on_white(_to_eight_bits(file)).convert(mode)
-    except MemoryError:
+    except (MemoryError, TrainingError):
         raise
     except Exception as error:  # whatever a decoder stumbles over, the file is the reason
         raise unreadable(path, error) from error

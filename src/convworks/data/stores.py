@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from io import BytesIO
 from pathlib import Path, PurePosixPath
+from time import sleep
 from typing import Any
 
-from convworks.errors import InputError, unknown
+from convworks.errors import InputError, TrainingError, unknown
 from convworks.files import write_file
 
 STORES = {
@@ -34,8 +35,10 @@ SUFFIXES = frozenset(
 """Of pictures."""
 PARTS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 """Names of folders, and words in names of tar files, that say which part of the data they hold."""
+PAUSES = (0.5, 2.0, 8.0)
+"""Seconds until a store that does not answer is asked again."""
 AT_ONCE = 8
-"""So many tar files are looked through at a time: far stores answer slowly, but many at once."""
+"""So many files are looked into at a time: far stores answer slowly, but many at once."""
 
 
 @dataclass(frozen=True)
@@ -59,8 +62,26 @@ class Stored:
         return PurePosixPath(str(self)).parent
 
     def open(self, _mode: str = "rb") -> BytesIO:
-        """Its bytes; an error of the store's where they are not to be had."""
-        return BytesIO(self.store.cat_file(self.address, self.start, self.start + self.size))
+        """Its bytes. OSError when it has gone or is not to be read.
+
+        A store that does not answer is asked again, and at last ends the run with a TrainingError:
+        its pictures are not unreadable.
+        """
+        end = self.start + self.size
+        for pause in (*PAUSES, None):
+            try:
+                return BytesIO(self.store.cat_file(self.address, self.start, end))
+            except (FileNotFoundError, PermissionError, MemoryError):
+                raise
+            except Exception as error:  # each store has its own errors
+                if pause is None:
+                    reason = _unreachable(str(self), error)
+                    raise TrainingError(
+                        f"{reason} What was saved before is intact: go on with convworks train"
+                        " --resume --out DIR once the store answers."
+                    ) from error
+            sleep(pause)
+        raise AssertionError
 
     def __str__(self) -> str:
         if self.address.endswith(".tar"):

@@ -20,12 +20,19 @@ import atheris
 
 with atheris.instrument_imports(include=["convworks", "PIL"]):
     import torch
+    from PIL import Image
 
     import convworks as cw
+    import convworks.cli.summary
+    import convworks.measure.summary
+    import convworks.train.run
     from convworks.cli import run
     from convworks.data.folder import decode
     from convworks.errors import ConvworksError
     from convworks.studies.reader import load_study
+
+    cw.load, cw.load_data  # noqa: B018 (imported now, and so watched)
+    Image.init()  # Pillow's formats
 from fuzz import prepare
 
 

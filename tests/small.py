@@ -46,7 +46,7 @@ def assert_same(run: Run, other: Run) -> None:
     assert without_times(run) == without_times(other)
     for name, tensor in run.model.state_dict().items():
         assert torch.equal(tensor, other.model.state_dict()[name]), name
-    mine, theirs = (checkpoint.load_last(r.path, torch.device("cpu")) for r in (run, other))
+    mine, theirs = (checkpoint.load_last(r.path) for r in (run, other))
     assert mine is not None
     assert theirs is not None
     for part in ("model", "optimizer"):

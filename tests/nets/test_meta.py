@@ -7,10 +7,12 @@ from typing import Any
 import pytest
 import torch
 from hypothesis import given as drawn
+from hypothesis import settings
 from hypothesis import strategies as st
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
+from convworks.measure.summary import summarize
 from convworks.nets.meta import Kernels
 
 aten = torch.ops.aten
@@ -63,6 +65,7 @@ def test_the_known_shapes_are_the_kernels(
     assert shapes(known) == shapes(func(*on("cpu")))
 
 
+@settings(deadline=None)
 @drawn(st.data())
 def test_windows_lie_where_the_kernels_put_them(data: st.DataObject) -> None:
     """Convolutions and pools of any size, stride and padding; the impossible are refused alike."""
@@ -91,6 +94,24 @@ def _shape_or_error(layer: Any, *given: Any) -> torch.Size | str:
     except RuntimeError:
         return "refused"
     return shape
+
+
+class Turned(nn.Module):
+    """What the real network does with channels-last maps, and with numbers of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.max_pool2d(self.conv(x).contiguous(memory_format=torch.channels_last), 2)
+        x = torch.empty_like(self.norm(x)).permute(0, 2, 3, 1).view(len(x), -1)
+        twice = torch.ones(1, dtype=torch.long).mul_(2) + torch.ones(1, dtype=torch.long)
+        return x.repeat(1, int(twice))
+
+
+def test_the_order_in_memory_and_real_numbers_are_left_alone() -> None:
+    assert summarize(Turned(), (3, 8, 8)).totals.output == (4 * 4 * 4 * 3,)
 
 
 def test_a_network_is_measured_without_pytorchs_compiler() -> None:

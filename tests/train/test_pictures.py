@@ -73,7 +73,7 @@ def photos(tmp_path: Path) -> Path:
 def same(run: Run, other: Run) -> None:
     for name, tensor in run.model.state_dict().items():
         assert torch.equal(tensor, other.model.state_dict()[name]), name
-    mine, theirs = (checkpoint.load_last(x.path, torch.device("cpu")) for x in (run, other))
+    mine, theirs = (checkpoint.load_last(x.path) for x in (run, other))
     assert mine is not None
     assert theirs is not None
     torch.testing.assert_close(mine["model"], theirs["model"], rtol=0, atol=0)

@@ -260,6 +260,23 @@ def test_a_network_in_parts_trains_as_a_whole_one_and_goes_on_alone() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("every", ["1", "1min"])
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_one_process_of_a_network_in_parts_is_told_to_stop(every: str) -> None:
+    """The others learn of it before anything is saved, which takes all of them."""
+    extent = ["--epochs", "500", "--fsdp", "on", "--save-every", every, "--out", "parts"]
+    process = started(2, *TRAIN, "lenet_bn", *SPREAD, *extent)
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith("epoch   2/"):
+            os.kill(_children(process)[1], signal.SIGINT)
+            break
+    _, rest = process.communicate(timeout=100)
+    assert "go on with: convworks train --resume --out parts" in rest
+    assert convworks("eval", "parts").returncode == 0
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["lenet_bn", "resnet20", "googlenet"])
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
 def test_a_network_that_began_as_a_whole_goes_on_in_parts(model: str, optimizer: str) -> None:

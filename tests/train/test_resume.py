@@ -170,7 +170,7 @@ def test_a_stop_does_not_save_ruined_weights(digits: Data, monkeypatch: pytest.M
     model, config = small_net(), TrainConfig(epochs=3, batch_size=32, out=Path("run"))
     with pytest.raises(TrainingError, match="not finite"):
         fit(model, digits, config, observers=[RuinAndStop()])
-    saved = checkpoint.load_last(Path("run"), torch.device("cpu"))
+    saved = checkpoint.load_last(Path("run"))
     assert saved is not None
     assert saved["state"]["epoch"] == 1
     assert all(t.isfinite().all() for t in saved["model"].values())

@@ -15,8 +15,10 @@ from convworks.errors import InputError
 aten = torch.ops.aten
 
 
-def _product(*given: Tensor, **_scales: object) -> Tensor:
+def _product(*given: Tensor, **_scales: object) -> Any:
     left, right = given[-2:]
+    if left.shape[1] != right.shape[0]:
+        return NotImplemented
     return left.new_empty(left.shape[0], right.shape[1])
 
 
@@ -110,10 +112,12 @@ def _batch_norm_backward(
 
 
 def _empty(x: Tensor, *, dtype: torch.dtype | None = None, **given: object) -> Any:
-    if given.keys() - {"memory_format", "pin_memory"}:
+    if given.keys() - {"memory_format", "pin_memory"} or given.get("memory_format") not in KEEPING:
         return NotImplemented
     return x.new_empty(x.shape, dtype=dtype)
 
+
+KEEPING = (None, torch.preserve_format, torch.contiguous_format)
 
 SHAPES: dict[Any, Callable[..., Any]] = {
     aten.mm.default: _product,
@@ -134,7 +138,18 @@ def _keeps_shape(func: Any, args: tuple[Any, ...]) -> bool:
     """Whether its first argument is changed in place, number by number, as by an activation."""
     by_number = {torch.Tag.pointwise, torch.Tag.nondeterministic_seeded} & set(func.tags)
     alone = not any(isinstance(x, Tensor) for x in args[1:])
-    return bool(by_number) and alone and func._schema.name.endswith("_")
+    return bool(by_number) and alone and func._schema.name.endswith("_") and args[0].is_meta
+
+
+def _rule(func: Any, args: tuple[Any, ...]) -> Callable[..., Any] | None:
+    """What knows the result, for tensors without numbers that lie in memory in the usual order.
+
+    Kernels keep another order, such as channels-last, which decides what `view` can do.
+    """
+    rule = SHAPES.get(func)
+    given = [x for x in args if isinstance(x, Tensor)]
+    usual = rule is _product or all(x.is_contiguous() for x in given)
+    return rule if usual and all(x.is_meta for x in given) else None
 
 
 class Kernels(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -158,7 +173,7 @@ class Kernels(TorchDispatchMode):  # type: ignore[no-untyped-call]
         kwargs = kwargs or {}
         if _keeps_shape(func, args):
             return args[0]
-        rule = SHAPES.get(func)
+        rule = _rule(func, args)
         result = rule(*args, **kwargs) if rule else NotImplemented
         return func(*args, **kwargs) if result is NotImplemented else result
 

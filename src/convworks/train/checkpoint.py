@@ -160,13 +160,13 @@ def save_last(folder: Path, state: Mapping[str, object]) -> None:
     write_whole(folder / LAST, write)
 
 
-def load_last(folder: Path, device: torch.device) -> dict[str, Any] | None:
-    """The state to resume from; None when the run was stopped before its first save."""
+def load_last(folder: Path) -> dict[str, Any] | None:
+    """The state to resume from, on the CPU; None when the run stopped before its first save."""
     path = folder / LAST
     if not path.exists():
         return None
     try:
-        state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load raises whatever the bytes lead it to
         raise InputError(
             f"Cannot read {path}: it is damaged or no checkpoint of convworks. The best weights"

@@ -223,7 +223,7 @@ class Job:
     def restore(self) -> None:
         """Reads last.pt; InputError when the run was begun with other settings."""
         self._check_same(checkpoint.read_settings(self.path))
-        saved = checkpoint.load_last(self.path, self.device)
+        saved = checkpoint.load_last(self.path)
         best = self.path / checkpoint.BEST
         if saved is None:
             if best.exists():
@@ -238,7 +238,8 @@ class Job:
             self.scaler.load_state_dict(saved["scaler"])
             history = tuple(EpochRecord(**record) for record in saved["state"].pop("history"))
             self.state = State(**saved["state"], history=history)
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            self.state.tally = self.state.tally.to(self.device)
+        except (AttributeError, LookupError, TypeError, ValueError, RuntimeError) as error:
             reason = str(error).splitlines()[0]
             raise InputError(
                 f"{self.path / checkpoint.LAST} is not of this run's network: {reason}"

@@ -119,13 +119,13 @@ def _train_epoch(job: Job, stop: "Stop") -> None:
         state.tally += job.processes.sum(torch.stack([loss * len(labels), right]))
         state.batch += 1
         state.seconds = perf_counter() - started
-        done = stop.requested or state.batch == len(job.train)
-        if done or perf_counter() - reported > REPORT_SECONDS:
+        last = state.batch == len(job.train)
+        if last or stop.requested or perf_counter() - reported > REPORT_SECONDS:
             _check_finite(job, losses)
             losses.clear()
             reported = perf_counter()
             _report(job)
-        if not done and _save_is_due(job, saved):
+        if not last and _save_is_due(job, saved):  # all at once: others may not know of the stop
             _check_weights(job)
             job.save()
             saved = perf_counter()

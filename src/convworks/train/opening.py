@@ -64,7 +64,7 @@ def open_job(
     pictures_a_step = min(recipe.batch_size, len(data.train))
     _check_shares(pictures_a_step, processes)
     if config.fsdp == "on":
-        _check_parts(processes, precision)
+        _check_parts(model, processes, precision)
     check_norms(model, pictures_a_step)
     pictures = Pictures(data, config, observers)
     train, val, test = open_parts(data, config, recipe, device, pictures.left_out, processes.share)
@@ -149,7 +149,7 @@ def _check_shares(batch_size: int, processes: Processes) -> None:
         )
 
 
-def _check_parts(processes: Processes, precision: torch.dtype) -> None:
+def _check_parts(model: nn.Module, processes: Processes, precision: torch.dtype) -> None:
     """InputError where weights cannot be spread over processes."""
     if processes.alone:
         raise UsageError(
@@ -158,6 +158,12 @@ def _check_parts(processes: Processes, precision: torch.dtype) -> None:
         )
     if precision == torch.float16:
         raise InputError("--fsdp on works in bf16 and fp32: add --precision fp32.")
+    seen: set[nn.Parameter] = set()
+    for name, weight in model.named_parameters(remove_duplicate=False):
+        if weight in seen or weight.ndim == 0:
+            kind = "used twice" if weight.ndim else "a single number"
+            raise InputError(f"{name} is {kind}, which cannot be spread: leave --fsdp out.")
+        seen.add(weight)
 
 
 def _weights(model: nn.Module, summary: Summary, config: TrainConfig) -> Weights:

@@ -2,7 +2,8 @@
 
 Weights, gradients and the optimizer's state are spread over the processes, and a block's weights
 are together only while it computes (Rajbhandari et al. 2020, ZeRO, stage 3; Zhao et al. 2023,
-FSDP). This module takes a second to import; nobody else needs it.
+FSDP). In bf16, autocast's copies of the weights stay from forward to backward, two bytes each. This
+module takes a second to import; nobody else needs it.
 """
 
 from collections.abc import Collection, Iterator, Mapping
@@ -77,6 +78,10 @@ class Sharded(Weights):
             for block in blocks:
                 block.reshard()
                 block.set_reshard_after_forward(block is not self.model, recurse=False)
+            if hasattr(FSDPModule, "reset_iter_state"):  # not in all versions of PyTorch
+                # The next backward would bring blocks together in the order of this run, which
+                # may have taken place in some processes only.
+                blocks[0].reset_iter_state()  # the network itself
 
 
 def _blocks(module: nn.Module, name: str, called: Collection[str]) -> Iterator[nn.Module]:

@@ -34,7 +34,10 @@ class Weights:
             }
             for number, kept in state["state"].items()
         }
-        optimizer.load_state_dict({**state, "state": fitted})
+        groups = [dict(group) for group in state["param_groups"]]
+        for saved, group in zip(groups, optimizer.param_groups, strict=False):
+            saved["fused"] = group["fused"]  # is for the device and the weights that there are now
+        optimizer.load_state_dict({**state, "state": fitted, "param_groups": groups})
 
     def fit(self, tensor: Tensor, weight: Tensor) -> Tensor:
         """A whole tensor as what is kept for that weight: it must lie in memory as the weight does.

@@ -4,8 +4,8 @@ import importlib.util
 import json
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
@@ -23,15 +23,6 @@ def tracked() -> list[Path]:
     return [ROOT / name for name in listed.stdout.splitlines()]
 
 
-def first_runs() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("first_runs", ROOT / "benchmarks/first_runs.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def test_the_checks_call_the_readmes_first_commands() -> None:
     setup, tests = blocks(ROOT / "README.md")[:2]
     assert setup.text.strip().endswith(".venv/bin/convworks train")
@@ -40,14 +31,23 @@ def test_the_checks_call_the_readmes_first_commands() -> None:
     assert tests.in_the_checks
 
 
-def test_the_readmes_figures_are_those_that_the_command_wrote() -> None:
-    module = first_runs()
-    results = json.loads(module.RESULTS.read_text())
-    shown = README.split(module.BEGIN)[1].split(module.END)[0].strip()
-    assert shown == module.table(results)
+def test_the_readmes_figures_are_those_that_the_commands_wrote(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    runs, peers, readme = map(import_module, ("first_runs", "peers", "readme"))
+
+    def shown(name: str) -> str:
+        begin, end = readme.marks(name)
+        found: str = README.split(begin)[1].split(end)[0].strip()
+        return found
+
+    results = json.loads(runs.RESULTS.read_text())
+    assert shown("first_runs") == runs.table(results)
     assert [result["command"] for result in results] == [
-        f"convworks {command}" for command, seeds in module.RUNS for _ in range(seeds)
+        f"convworks {command}" for command, seeds in runs.RUNS for _ in range(seeds)
     ]
+    assert shown("peers") == peers.short(json.loads(peers.RESULTS.read_text()))
 
 
 def test_no_address_of_a_package_registry() -> None:

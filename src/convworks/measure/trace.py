@@ -167,7 +167,7 @@ def run_checked(model: nn.Module, stack: list[str], images: Tensor, shape: Seque
     except FAILURES as error:
         size = "×".join(map(str, shape))
         where = f" in {stack[-1]}" if stack[-1:] != [""] else ""
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
         raise InputError(f"The network cannot take {size} images: {reason}{where}") from error
 
 

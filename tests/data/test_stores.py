@@ -16,6 +16,7 @@ import torch
 import convworks as cw
 from command import convworks
 from conftest import write_digits
+from convworks.data import folder as folders
 from convworks.data import stores
 from convworks.data.loader import open_loader
 from convworks.data.splits import Data, FileImages
@@ -230,6 +231,25 @@ def test_a_store_that_does_not_answer(
         with pytest.raises(TrainingError, match=r"Cannot read .* \(no answer\)\. What was saved"):
             cw.fit(model, data, config, progress=False)
         assert not Path("run/pictures.json").exists()
+
+
+def test_a_store_that_falls_silent_before_the_first_picture(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first that waited in vain ends it; the others are not asked for."""
+    asked = []
+
+    def never(address: str, *_range: int) -> bytes:
+        asked.append(address)
+        raise TimeoutError("no answer")
+
+    monkeypatch.setattr(stores, "PAUSES", (0.1, 0.1, 0.1))
+    monkeypatch.setattr(folders, "AT_ONCE", 2)
+    name = in_a_store(folder)
+    monkeypatch.setattr(fsspec.filesystem("memory"), "cat_file", never)
+    with pytest.raises(TrainingError, match="no answer"):
+        cw.load_data(name)
+    assert len(set(asked)) < 8
 
 
 def gzipped(folder: Path) -> str:

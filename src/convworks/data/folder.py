@@ -164,9 +164,11 @@ def count_channels(paths: Sequence[Picture]) -> int:
     What cannot be read is passed over.
     """
     step = max(1, len(paths) // PROBED)
-    with ThreadPoolExecutor(AT_ONCE) as pool:
+    pool = ThreadPoolExecutor(AT_ONCE)
+    try:
         coloured = any(mode not in GREY_MODES for mode in pool.map(_mode, paths[::step]))
-        pool.shutdown(cancel_futures=True)
+    finally:  # also where a store does not answer, for which every other one would wait too
+        pool.shutdown(wait=False, cancel_futures=True)
     return 3 if coloured else 1
 
 

@@ -67,21 +67,20 @@ class Stored:
         A store that does not answer is asked again, and at last ends the run with a TrainingError:
         its pictures are not unreadable.
         """
-        end = self.start + self.size
-        for pause in (*PAUSES, None):
+        pauses = iter(PAUSES)
+        while True:
             try:
+                end = self.start + self.size
                 return BytesIO(self.store.cat_file(self.address, self.start, end))
             except (FileNotFoundError, PermissionError, MemoryError):
                 raise
             except Exception as error:  # each store has its own errors
-                if pause is None:
-                    reason = _unreachable(str(self), error)
+                if (pause := next(pauses, None)) is None:
                     raise TrainingError(
-                        f"{reason} What was saved before is intact: go on with convworks train"
-                        " --resume --out DIR once the store answers."
+                        f"{_unreachable(str(self), error)} What was saved before is intact: go on"
+                        " with convworks train --resume --out DIR once the store answers."
                     ) from error
             sleep(pause)
-        raise AssertionError
 
     def __str__(self) -> str:
         if self.address.endswith(".tar"):

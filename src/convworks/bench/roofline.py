@@ -22,6 +22,7 @@ from torch.utils.flop_counter import flop_registry
 
 from convworks.bench.contest import Contestant
 from convworks.bench.machine import Machine
+from convworks.measure.trace import in_parts
 from convworks.nets.meta import Kernels
 from convworks.train.device import PRECISIONS, memory_kept, precision_name, wait
 
@@ -248,20 +249,11 @@ class _Clock(Kernels):  # type: ignore[no-untyped-call]
         self.stack = stack
         self.operations: list[_Operation] = []
 
-    def __torch_dispatch__(
-        self,
-        func: Any,
-        types: object,
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:
-        kwargs = kwargs or {}
+    def call(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Takes its time, or that of the operations that it is made of."""
+        if (result := in_parts(self, func, args, kwargs)) is not NotImplemented:
+            return result
         kind = func._overloadpacket
-        if kind not in flop_registry:
-            with self:
-                result = func.decompose(*args, **kwargs)
-            if result is not NotImplemented:
-                return result
         wait(self.device)
         started = perf_counter()
         result = func(*args, **kwargs)

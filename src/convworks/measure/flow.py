@@ -107,15 +107,10 @@ class _Origins(Kernels):
         super().__init__()  # type: ignore[no-untyped-call]
         self.record = record
 
-    def __torch_dispatch__(
-        self,
-        func: Any,
-        types: object,
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:
+    def call(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Notes whose results it takes."""
         given = [x.origin for x in tree_leaves((args, kwargs)) if hasattr(x, "origin")]
-        result = super().__torch_dispatch__(func, types, args, kwargs)
+        result = super().call(func, args, kwargs)
         made = [x for x in tree_leaves(result) if isinstance(x, Tensor)]
         if given and made:
             kind = func._overloadpacket._qualified_op_name.removeprefix("aten::").removesuffix("_")

@@ -155,14 +155,9 @@ class _Live(Kernels):  # type: ignore[no-untyped-call]
         self.gradients_at_peak = 0
         self.seen = {tensor.untyped_storage()._cdata for tensor in known}
 
-    def __torch_dispatch__(
-        self,
-        func: Any,
-        types: object,
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:
-        result = super().__torch_dispatch__(func, types, args, kwargs)
+    def call(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Notes the storages of what it gives."""
+        result = super().call(func, args, kwargs)
         for tensor in tree_leaves(result):
             if isinstance(tensor, Tensor):
                 self._note(tensor.untyped_storage())

@@ -207,6 +207,17 @@ def _inside(found: Trace) -> Iterator[list[str]]:
             handle.remove()
 
 
+def in_parts(mode: Kernels, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """An operation's result by simpler ones, each of which `mode` sees; NotImplemented if simple.
+
+    Products, which PyTorch's counter of operations knows, are.
+    """
+    if func._overloadpacket in flop_registry:
+        return NotImplemented
+    with mode:
+        return func.decompose(*args, **kwargs)
+
+
 class _Operations(Kernels):
     """Counts each operation for the modules on the stack, and follows the receptive field."""
 
@@ -215,20 +226,11 @@ class _Operations(Kernels):
         self.found = found
         self.stack = stack
 
-    def __torch_dispatch__(
-        self,
-        func: Any,
-        types: object,
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:
-        kwargs = kwargs or {}
-        if func._overloadpacket not in flop_registry:
-            with self:
-                result = func.decompose(*args, **kwargs)
-            if result is not NotImplemented:
-                return result
-        result = super().__torch_dispatch__(func, types, args, kwargs)
+    def call(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Counts it, or the operations that it is made of."""
+        if (result := in_parts(self, func, args, kwargs)) is not NotImplemented:
+            return result
+        result = super().call(func, args, kwargs)
         given = [x for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)]
         made = [x for x in tree_leaves(result) if isinstance(x, Tensor)]
         for name in self.stack:

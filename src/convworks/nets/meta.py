@@ -170,7 +170,10 @@ class Kernels(TorchDispatchMode):  # type: ignore[no-untyped-call]
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
-        kwargs = kwargs or {}
+        return self.call(func, args, kwargs or {})
+
+    def call(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """An operation's result. What is to be noted of each is noted around this."""
         if _keeps_shape(func, args):
             return args[0]
         rule = _rule(func, args)

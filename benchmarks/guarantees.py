@@ -1,6 +1,7 @@
 """What convworks promises of safety, tried: kills, malformed input, hostile files.
 
-    python benchmarks/guarantees.py           # a quarter of an hour
+    python benchmarks/guarantees.py           # twenty minutes
+    python benchmarks/guarantees.py guided    # one part anew: kills, malformed, guided or hostile
     python benchmarks/guarantees.py --table   # only write docs/guarantees.md again
 
 The tests do the same with fewer of each; `python -m pytest -m slow` with as many.
@@ -11,6 +12,8 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +23,8 @@ from convworks.train.device import environment
 
 ROOT = Path(__file__).parents[1]
 RESULTS, PAGE = ROOT / "benchmarks" / "results" / "guarantees.json", ROOT / "docs" / "guarantees.md"
-KILLS, MALFORMED = 100, 2000
+KILLS, MALFORMED, GUIDED = 100, 2000, 10_000
+KINDS = ("idx", "picture", "config", "weights", "study", "words")
 
 
 def script(name: str, count: int) -> dict[str, Any]:
@@ -29,6 +33,19 @@ def script(name: str, count: int) -> dict[str, Any]:
     settings = os.environ | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=True, env=settings)
     found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def guided() -> dict[str, dict[str, int]]:
+    """Inputs that tests/fuzz_guided.py tried of each kind, and whether one ended it."""
+    found: dict[str, dict[str, int]] = {}
+    for kind in KINDS:
+        words = [sys.executable, str(ROOT / "tests" / "fuzz_guided.py"), kind, f"-runs={GUIDED}"]
+        with tempfile.TemporaryDirectory() as folder:  # where an input that ends it is left
+            done = subprocess.run(words, capture_output=True, text=True, cwd=folder)
+        counts = re.findall(r"(?:^#|^Done )(\d+)", done.stderr, re.MULTILINE)
+        found[kind] = {"tried": max(map(int, counts)), "findings": int(done.returncode != 0)}
+        print(kind, found[kind], flush=True)
     return found
 
 
@@ -44,6 +61,7 @@ def write_page(found: dict[str, Any]) -> None:
     place, killed, fuzzed = found["environment"], found["kills"], found["malformed"]
     kinds = {name: each for name, each in fuzzed.items() if name != "findings"}
     tried = sum(sum(each.values()) for each in kinds.values())
+    led = found["guided"].values()
     lines = [
         "# Guarantees",
         "",
@@ -59,6 +77,9 @@ def write_page(found: dict[str, Any]) -> None:
         f" {killed['processes_that_failed']} could not be resumed |",
         f"| malformed input is taken, or refused in one line | {tried:,} inputs |"
         f" {len(fuzzed['findings'])} |",
+        f"| the same, each input made to reach new branches of the program (atheris) |"
+        f" {sum(each['tried'] for each in led):,} inputs |"
+        f" {sum(each['findings'] for each in led)} |",
         f"| no file runs code or takes memory for what it only claims, when it is loaded |"
         f" {found['hostile']['tests'] + found['hostile']['failed']} tests with hostile files |"
         f" {found['hostile']['failed']} |",
@@ -99,16 +120,20 @@ def write_page(found: dict[str, Any]) -> None:
     PAGE.write_text("\n".join(lines) + "\n")
 
 
+PARTS: dict[str, Callable[[], dict[str, Any]]] = {
+    "kills": lambda: script("kills.py", KILLS),
+    "malformed": lambda: script("fuzz.py", MALFORMED),
+    "guided": guided,
+    "hostile": hostile,
+}
+
+
 def main() -> None:
-    if "--table" in sys.argv:
-        found = json.loads(RESULTS.read_text())
-    else:
-        found = {
-            "environment": environment(torch.device("cpu")),
-            "kills": script("kills.py", KILLS),
-            "malformed": script("fuzz.py", MALFORMED),
-            "hostile": hostile(),
-        }
+    parts = sys.argv[1:] or list(PARTS)
+    found = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    if parts != ["--table"]:
+        found |= {"environment": environment(torch.device("cpu"))}
+        found |= {part: PARTS[part]() for part in parts}
         RESULTS.write_text(json.dumps(found, indent=1) + "\n")
     write_page(found)
 

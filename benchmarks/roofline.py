@@ -1,18 +1,19 @@
 """Measures which layers dominate computation, memory, bandwidth and time, in the book's networks.
 
-python benchmarks/roofline.py          # measure, about two minutes on two cores, 12 GiB
-python benchmarks/roofline.py --table  # only write docs/roofline.md again
+python benchmarks/roofline.py          # measure, about four minutes on two cores, 12 GiB
+python benchmarks/roofline.py --table  # only write docs/roofline.md and its pictures again
 """
 
 import json
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import torch
 
 from convworks.bench.contest import Contestant
-from convworks.bench.machine import know_machine
-from convworks.bench.roofline import measure_roofline
+from convworks.bench.machine import Machine, know_machine
+from convworks.bench.roofline import LayerTime, Roofline, measure_roofline
 from convworks.report.roofline import draw_roofline, in_words
 from convworks.train.device import environment
 
@@ -20,24 +21,26 @@ ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "roofline.json"
 PAGE = ROOT / "docs" / "roofline.md"
 NETWORKS = {
+    "lenet": (28, 128),
     "alexnet": (224, 128),
     "vgg11": (224, 32),
+    "vgg11_small": (224, 128),
     "nin": (224, 128),
+    "googlenet": (96, 128),
+    "resnet18": (96, 128),
     "densenet_book": (96, 128),
 }
 """Image size and batch; VGG's is smaller for the sake of memory."""
 
 
 def measure(name: str, device: torch.device) -> list[dict[str, object]]:
-    """In training, then in use; draws the first."""
+    """In training, then in use."""
     size, batch = NETWORKS[name]
     contestant = Contestant(name, image_size=size, batch_size=batch, device_name=device.type)
     machine = know_machine(device)
     found = []
     for training in (True, False):
         one = measure_roofline(contestant, machine, training=training)
-        if training:
-            draw_roofline(one, PAGE.with_name(f"roofline-{name}.svg"))
         layers = [
             layer | {"seconds": round(layer["seconds"], 6)} for layer in one.to_dict()["layers"]
         ]
@@ -51,11 +54,43 @@ def measure(name: str, device: torch.device) -> list[dict[str, object]]:
                 "peak_share": one.peak_share,
                 "attained": one.total.attained,
                 "seconds": one.total.seconds,
+                "compute_floor": one.total.compute_floor,
+                "memory_floor": one.total.memory_floor,
+                "floor": one.total.floor,
                 "words": in_words(one),
                 "layers": layers,
             }
         )
     return found
+
+
+def draw(one: dict[str, object], machine: Machine) -> None:
+    """The picture of what `measure` found."""
+    names = [field.name for field in fields(LayerTime)]
+    layers = tuple(LayerTime(**{name: layer[name] for name in names}) for layer in one["layers"])
+    facts = (one[name] for name in ("network", "training", "batch_size", "precision"))
+    draw_roofline(Roofline(*facts, machine, layers), PAGE.with_name(picture(one["network"])))
+
+
+def picture(network: str) -> str:
+    return f"roofline-{network}.svg"
+
+
+def floors(steps: list[dict[str, object]]) -> list[str]:
+    """A table of what the steps take and could take."""
+    lines = [
+        "A step of training, milliseconds: its products at the measured peak, its bytes at the",
+        "measured bandwidth, both where each operation waits for its lower roof, and as measured.",
+        "",
+        "| | pixels | batch | products | bytes | roofs | measured | reached |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    for one in steps:
+        times = (one[name] for name in ("compute_floor", "memory_floor", "floor", "seconds"))
+        cells = [one["network"], one["image_size"], one["batch_size"]]
+        cells += [f"{1e3 * seconds:,.1f}" for seconds in times]
+        lines.append("| " + " | ".join(map(str, [*cells, f"{one['attained']:.0%}"])) + " |")
+    return lines
 
 
 def page(results: dict[str, object]) -> str:
@@ -77,10 +112,11 @@ def page(results: dict[str, object]) -> str:
         f" {place['cpu']}, PyTorch {place['torch']}: {peaks['bf16'] / 1e9:,.0f} GFLOP/s in bf16,"
         f" {peaks['fp32'] / 1e9:,.0f} in fp32, {machine['bytes_per_second'] / 1e9:,.0f} GB/s.",
     ]
+    lines += ["", *floors([one for one in results["networks"] if one["training"]])]
     for one in results["networks"]:
         phase = "training" if one["training"] else "use"
         if one["training"]:
-            lines += ["", f"## {one['network']}", "", f"![](roofline-{one['network']}.svg)"]
+            lines += ["", f"## {one['network']}", "", f"![]({picture(one['network'])})"]
         lines += [
             "",
             f"In {phase}, {one['batch_size']} images of {one['image_size']} pixels,"
@@ -105,7 +141,11 @@ def main() -> None:
             "networks": networks,
         }
         RESULTS.write_text(json.dumps(results, indent=1) + "\n")
-    PAGE.write_text(page(json.loads(RESULTS.read_text())))
+    results = json.loads(RESULTS.read_text())
+    for one in results["networks"]:
+        if one["training"]:
+            draw(one, Machine(**results["machine"]))
+    PAGE.write_text(page(results))
 
 
 if __name__ == "__main__":

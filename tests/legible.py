@@ -16,7 +16,9 @@ def labels(figure: Figure) -> list[tuple[str, Bbox]]:
 
     def note(text: Text, renderer: object) -> None:
         if text.get_visible() and text.get_text():
-            drawn.append((text.get_text(), text.get_window_extent(renderer)))  # type: ignore[arg-type]
+            # an annotation's own extent would have the line to its point in it
+            box = Text.get_window_extent(text, renderer)  # type: ignore[arg-type]
+            drawn.append((text.get_text(), box))
         draw(text, renderer)  # type: ignore[arg-type]
 
     canvas = FigureCanvasAgg(figure)

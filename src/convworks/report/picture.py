@@ -45,10 +45,19 @@ def picture_bytes(figure: "Figure", form: str) -> bytes:
 
 
 def label_points(figure: "Figure", axes: "Axes", points: Mapping[str, tuple[float, float]]) -> None:
-    """Names beside their points, each at the first of some places where it covers nothing."""
-    places = [(6, -12), (-6, 4), (6, 4), (-6, -12), (6, -24), (-6, 16), (6, 16), (-6, -24)]
-    taken: list[Bbox] = []
+    """Names beside their points, each at the nearest of some places where it covers nothing.
+
+    What is written in the axes before is not covered either. A line leads to the farther places.
+    """
+    from matplotlib.text import Text
+
+    steps = (-12, 4, -24, 16, -40, 32, -56, 48, -72, 64, -88, 80)
+    places = [(side, up) for up in steps for side in (6, -6)]
     figure.draw_without_rendering()
+    legend = axes.get_legend()
+    taken: list[Bbox] = [
+        written.get_window_extent() for written in [*axes.texts, *([legend] if legend else [])]
+    ]
     dots = [axes.transData.transform(point) for point in points.values()]
     for name, point in points.items():
         for place in places:
@@ -59,9 +68,12 @@ def label_points(figure: "Figure", axes: "Axes", points: Mapping[str, tuple[floa
                 textcoords="offset points",
                 ha="left" if place[0] > 0 else "right",
                 fontsize="small",
+                arrowprops={"arrowstyle": "-", "lw": 0.5, "color": "#777777"}
+                if abs(place[1]) > 30
+                else None,
             )
-            box = text.get_window_extent()
-            inside = axes.bbox.x0 <= box.x0 and box.x1 <= axes.bbox.x1
+            box = Text.get_window_extent(text)  # an annotation's own would have its line in it
+            inside = axes.bbox.count_contains(box.corners()) == 4
             free = inside and not any(box.overlaps(other) for other in taken)
             if free and not any(box.contains(*dot) for dot in dots):
                 break

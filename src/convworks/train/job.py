@@ -35,7 +35,7 @@ from convworks.train.small_maps import Network
 from convworks.train.weights import Weights
 
 MAY_DIFFER = frozenset(
-    [
+    (
         "out",
         "device",
         "workers",
@@ -45,7 +45,7 @@ MAY_DIFFER = frozenset(
         "save_every",
         "strict",
         "max_unreadable",
-    ]
+    )
 )
 """Settings that a resumed run may have otherwise than when it was begun."""
 

@@ -3,7 +3,7 @@
     pip install -e '.[bench,export]'
     python benchmarks/inference.py                       # half an hour on two cores
     python benchmarks/inference.py resnet50 --rounds 1   # one network, once
-    python benchmarks/inference.py --table               # only write docs/inference.md again
+    python benchmarks/inference.py --table               # only write its tables again
 
 Each contestant computes probabilities of the same uint8 pictures with the same weights,
 normalisation included, in batches of 1 and of 32, in a process of its own; they take turns:
@@ -29,6 +29,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from readme import put_into_readme
 
 from convworks.data.augment import Preparation
 from convworks.deploy import export as exporting
@@ -163,6 +164,12 @@ def measure(contestant: str, name: str) -> dict[str, float] | str:
         return (done.stderr.strip().splitlines() or [f"exit {done.returncode}"])[-1]
 
 
+def middle(rates: dict[str, list[Any]], contestant: str, figure: str) -> float | None:
+    """The median of a contestant's rounds; None where it fails."""
+    good = [one[figure] for one in rates[contestant] if isinstance(one, dict)]
+    return median(good) if good else None
+
+
 def page(results: dict[str, Any]) -> str:
     """docs/inference.md."""
     place = results["environment"]
@@ -181,19 +188,31 @@ def page(results: dict[str, Any]) -> str:
     for name, rates in results["networks"].items():
         lines += ["", f"## {name}, {NETWORKS[name]} pixels", ""]
         lines += ["| | batch 1 | | batch 32 | | off by |", "|---|---:|---:|---:|---:|---:|"]
-        for contestant, rounds in rates.items():
-            good = [one for one in rounds if isinstance(one, dict)]
-            if not good:
+        for contestant in rates:
+            off = middle(rates, contestant, "off")
+            if off is None:
                 lines.append(f"| {contestant} | fails | | | | |")
                 continue
             cells = [contestant]
             for size in map(str, BATCHES):
-                own = median(one[size] for one in good)
-                base = median(one[size] for one in rates["eager"])
+                own, base = middle(rates, contestant, size), middle(rates, "eager", size)
                 cells += [f"{own:,.2f} ms", f"{base / own:.1f}×"]
-            cells.append(f"{median(one['off'] for one in good):.4f}")
-            lines.append("| " + " | ".join(cells) + " |")
+            lines.append("| " + " | ".join([*cells, f"{off:.4f}"]) + " |")
     return "\n".join(lines) + "\n"
+
+
+def short(results: dict[str, Any]) -> str:
+    """README's table: milliseconds of 32 pictures, and how many times as fast as eager fp32."""
+    shown = ("compile", "onnxruntime", "convworks", "convworks-int8")
+    lines = ["| network | pixels | eager | " + " | ".join(shown) + " |", "|---|---|" + "---:|" * 5]
+    for name, rates in results["networks"].items():
+        base = middle(rates, "eager", "32")
+        cells = [f"`{name}`", str(NETWORKS[name]), f"{base:,.1f}"]
+        for contestant in shown:
+            own = middle(rates, contestant, "32")
+            cells.append(f"{own:,.1f} ({base / own:.1f}×)" if own else "fails")
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
 
 
 def main() -> None:
@@ -220,7 +239,9 @@ def main() -> None:
         if given.networks != list(NETWORKS):
             return
         RESULTS.write_text(json.dumps(results, indent=2) + "\n")
-    PAGE.write_text(page(json.loads(RESULTS.read_text())))
+    results = json.loads(RESULTS.read_text())
+    PAGE.write_text(page(results))
+    put_into_readme("inference", short(results))
 
 
 if __name__ == "__main__":

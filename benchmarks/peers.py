@@ -29,6 +29,7 @@ from convworks.train.recipes import BOOK
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "peers.json"
+ROOFLINE = RESULTS.with_name("roofline.json")
 PAGE = ROOT / "docs" / "peers.md"
 NETWORKS = ("lenet", "alexnet", "vgg11_small", "nin", "googlenet", "resnet18", "densenet_book")
 TUNED = ("lightning", "timm", "timm-compile")
@@ -108,6 +109,11 @@ def page(results: dict[str, Any]) -> str:
     """docs/peers.md."""
     place = results["environment"]
     found = results["networks"]
+    roofs = {
+        one["network"]: one["batch_size"] / one["floor"]
+        for one in json.loads(ROOFLINE.read_text())["networks"]
+        if one["training"]
+    }
     peers = list(next(iter(found.values())))
     machine = f"{place['threads']} threads of an {place['cpu']}"
     if place["gpu"]:
@@ -121,16 +127,21 @@ def page(results: dict[str, Any]) -> str:
         "turns. The ratios are medians of the rounds' own, with the least and the greatest. The",
         "tuned peers are Lightning and timm in bf16 and channels-last; `timm-compile` is left out",
         "of later rounds where it lost the first, and `timm-malloc`, which keeps freed memory as",
-        "convworks does, is not counted. `benchmarks/contestants.py` says what each does.",
+        "convworks does, is not counted. `benchmarks/contestants.py` says what each does. *At the",
+        "roofs*: what the measured arithmetic and bandwidth of the machine would allow a step",
+        "([roofline.md](roofline.md)).",
         "",
         f"Written by `python benchmarks/peers.py`, {results['rounds']} rounds on {machine},"
         f" PyTorch {place['torch']}, {used}.",
         "",
-        "| network | size | " + " | ".join(peers) + " | over d2l | over the best tuned |",
-        "|---|---|" + "---:|" * (len(peers) + 2),
+        "| network | size | "
+        + " | ".join(peers)
+        + " | at the roofs | over d2l | over the best tuned |",
+        "|---|---|" + "---:|" * (len(peers) + 3),
     ]
     for name, rates in found.items():
         cells = [f"{r:,.0f}" if (r := rate(rates[p])) else "fails" for p in peers]
+        cells.append(f"{roofs[name]:,.0f}")
         for group in (("d2l",), TUNED):
             each = ratios(rates, group)
             cells.append(

@@ -35,7 +35,8 @@ def test_the_readmes_figures_are_those_that_the_commands_wrote(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
-    runs, peers, readme = map(import_module, ("first_runs", "peers", "readme"))
+    names = ("first_runs", "peers", "inference", "readme")
+    runs, peers, inference, readme = map(import_module, names)
 
     def shown(name: str) -> str:
         begin, end = readme.marks(name)
@@ -47,7 +48,8 @@ def test_the_readmes_figures_are_those_that_the_commands_wrote(
     assert [result["command"] for result in results] == [
         f"convworks {command}" for command, seeds in runs.RUNS for _ in range(seeds)
     ]
-    assert shown("peers") == peers.short(json.loads(peers.RESULTS.read_text()))
+    for written in (peers, inference):
+        assert shown(written.__name__) == written.short(json.loads(written.RESULTS.read_text()))
 
 
 def test_no_address_of_a_package_registry() -> None:

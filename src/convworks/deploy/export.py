@@ -39,9 +39,9 @@ LOST = 0.005
 CALIBRATION = 512
 """Pictures of the training part that the ranges of int8 are taken from."""
 QUANTIZED = ("Conv", "Gemm", "MatMul", "Relu", "Clip", "Concat", "MaxPool", "AveragePool")
-"""Operators that are computed in 8 bits. With the activations among them, rounding is part of the
-convolution before, in either runtime; without, OpenVINO rounds in passes of their own, and ResNet-50
-takes 282 ms for 32 pictures, not 153. Sums of branches then need no rounding of theirs either."""
+"""Operators that are computed in 8 bits. With activations among them rounding is part of the
+convolution before, in either runtime; without, OpenVINO rounds in passes of their own, and
+ResNet-50 takes 282 ms for 32 pictures, not 153. Sums of branches need no rounding of their own."""
 AGREED = 0.9
 """int8 must give so large a share of the test pictures the network's own labels."""
 BATCH = 64

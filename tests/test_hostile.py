@@ -168,6 +168,22 @@ def _outside(path: Path) -> None:
     rewritten(path, lambda _, old: old, ("model/../../outside", b"x"))
 
 
+def _two_of_one_name(path: Path) -> None:
+    """Of which readers may choose differently."""
+    with zipfile.ZipFile(path) as archive:
+        (name,) = (one for one in archive.namelist() if one.endswith("models/model.json"))
+    rewritten(
+        path, lambda _, old: old, (name.upper(), b"{}"), (name.replace("model", "Model"), b"")
+    )
+
+
+def _compressed(path: Path) -> None:
+    """A few bytes may become many."""
+    with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
+        name = archive.namelist()[0].partition("/")[0]
+        archive.writestr(f"{name}/data/sample_inputs/more.pt", bytes(2**20))
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -177,6 +193,8 @@ def _outside(path: Path) -> None:
         _called_function,
         _pickled_constant,
         _outside,
+        _two_of_one_name,
+        _compressed,
     ],
 )
 def test_an_export_that_runs_code(run: Path, change: Callable[[Path], None]) -> None:

@@ -21,14 +21,14 @@ from convworks.report.curves import CurvesFile, LivePlot, in_notebook
 from convworks.studies import tuning
 from convworks.studies.tuning import Tuned
 from convworks.train import loop
-from convworks.train.checkpoint import CONFIG, read_settings
+from convworks.train.checkpoint import read_settings
 from convworks.train.config import TrainConfig
 from convworks.train.initial import hash_of
 from convworks.train.observer import Observer
 from convworks.train.processes import together
 from convworks.train.rates import RateTest, find_lr
 from convworks.train.recipes import BOOK
-from convworks.train.run import Run, build_model, evaluate, load, read_config
+from convworks.train.run import Run, build_model, evaluate, load, load_again, read_config
 
 __all__ = [
     "Bench",
@@ -225,12 +225,6 @@ def _made_again(
 ) -> tuple[nn.Module, Data]:
     """The network and the pictures of a run, inside `together`; `data`: where these now lie."""
     settings = read_settings(folder)
-    source = {k: v for k, v in settings["data"].items() if k != "digest"}
-    if data is not None:
-        source["name"] = data  # a folder that has moved: its digest is compared
     network = seeded(config.seed, lambda: build_model(settings, folder))
     with together(config.device) as processes, processes.in_turn():
-        try:
-            return network, load_data(**source, root=data_root)
-        except TypeError as error:
-            raise InputError(f"Cannot use {folder / CONFIG}: {error}") from error
+        return network, load_again(settings["data"], data, data_root)

@@ -311,6 +311,8 @@ def _range(values: np.ndarray) -> tuple[float, float]:
 
 def _to_bytes(values: np.ndarray, black: float, white: float) -> np.ndarray:
     """uint8, black at 0 and white at 255; InputError for values on the other usual scale."""
+    if values.dtype == np.uint8 and (black, white) == (0, 255):
+        return values.copy()
     whole = values.dtype.kind in "iu" or bool((values == np.floor(values)).all())
     top = values.max()
     if (black, white) == (0, 255) and not whole and top <= 1:

@@ -127,6 +127,11 @@ def test_a_run_is_repeated_from_its_config_alone() -> None:
     config = json.loads((Path(json.loads(other.stdout)["path"]) / "config.json").read_text())
     assert (config["train"]["seed"], config["train"]["lr"]) == (1, 0.003)
     assert config["model"]["name"] == "lenet_bn"
+    book = convworks("train", "--like", "first", "--recipe", "book", "--epochs", "1", "--json")
+    assert book.returncode == 0, book.stderr
+    config = json.loads((Path(json.loads(book.stdout)["path"]) / "config.json").read_text())
+    decided = (config["train"][name] for name in ("optimizer", "lr", "normalize", "epochs"))
+    assert tuple(decided) == ("sgd", 1.0, "off", 1)
 
 
 def test_a_run_whose_pictures_are_others_now_is_not_repeated() -> None:

@@ -1,12 +1,14 @@
 """Figures against scikit-learn, hand-computed ones and the trainer's own."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from sklearn.metrics import (
     accuracy_score,
     balanced_accuracy_score,
@@ -20,6 +22,7 @@ from command import convworks
 from conftest import write_digits
 from convworks.data.splits import Data
 from convworks.deploy.evaluation import Evaluation, evaluate_network, figures
+from convworks.deploy.predict import open_network
 from convworks.errors import InputError
 
 
@@ -109,6 +112,59 @@ def test_pictures_of_a_folder_are_named(run: cw.Run, tmp_path: Path) -> None:
     found = evaluate_network(run.path / "model.onnx", renamed)
     assert found.images == 200
     assert all(Path(one.picture).is_file() for one in found.worst)
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run on a folder of pictures, and its export, beside that folder."""
+    root = tmp_path_factory.mktemp("photos")
+    write_digits(root / "mine", (0, 1, 7), count=30)
+    data = cw.load_data(root / "mine", image_size=20)
+    model = cw.create_model("lenet", num_classes=3, in_channels=1, image_size=20)
+    config = cw.TrainConfig(epochs=1, out=root / "run", device="cpu")
+    cw.export(cw.fit(model, data, config, progress=False), "onnx")
+    return root
+
+
+@pytest.mark.parametrize("file", ["run", "run/model.onnx"])
+def test_of_new_pictures_all_are_tested(photos: Path, tmp_path: Path, file: str) -> None:
+    """Whichever classes they are of; of those set apart only the test part, in any colours."""
+    write_digits(tmp_path / "new", (0, 7), count=12, skip=40)
+    assert evaluate_network(photos / file, tmp_path / "new").images == 24
+    for path in (tmp_path / "new" / "digit0").iterdir():
+        Image.open(path).convert("RGB").save(path)
+    found = evaluate_network(photos / file, tmp_path / "new")
+    assert found.images == 24
+    assert [one.images for one in found.classes] == [12, 0, 12]
+    (tmp_path / "apart").mkdir()
+    (tmp_path / "new").rename(tmp_path / "apart" / "test")
+    assert evaluate_network(photos / file, tmp_path / "apart").images == 24
+    write_digits(tmp_path / "other", (0, 3), count=2)
+    with pytest.raises(InputError, match=r"does not know \(digit3\), which knows digit0, digit1"):
+        evaluate_network(photos / file, tmp_path / "other")
+
+
+def test_its_own_pictures_are_split_as_then(photos: Path, tmp_path: Path) -> None:
+    """Wherever they lie now; with others among them some would be tested that it learned."""
+    expected = evaluate_network(photos / "run")
+    file = photos / "run" / "model.onnx"
+    with pytest.raises(InputError, match="was trained on mine: say where that is with --data"):
+        evaluate_network(file)
+    assert evaluate_network(file, photos / "mine").confusion == expected.confusion
+    moved = tmp_path / "mine"
+    shutil.copytree(photos / "mine", moved)
+    for network in (photos / "run", file):
+        found = evaluate_network(network, moved)
+        assert (found.images, found.confusion) == (expected.images, expected.confusion)
+    shutil.copy(moved / "digit0" / "000.png", moved / "digit1" / "more.png")
+    for network in (photos / "run", file):
+        with pytest.raises(InputError, match="no longer filled, as it was"):
+            evaluate_network(network, moved)
+    with pytest.raises(InputError, match="does not hold the pictures that"):
+        cw.export(photos / "run", data=moved)
+    said = open_network(file).metadata["source"]
+    assert said["name"] == ""  # nor is the folder's place told to others
+    assert said["digest"] == cw.load_data(photos / "mine", image_size=20).digest
 
 
 def test_unreadable_pictures_are_left_out_and_named(run: cw.Run, tmp_path: Path) -> None:

@@ -109,7 +109,7 @@ def test_reading_a_picture_is_as_in_training(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     turned = Image.Exif()
     turned[0x0112] = 6  # by 90°, as cameras write it
-    for channels, shape in ((1, (40, 31)), (3, (25, 60, 3))):
+    for channels, shape in ((1, (40, 31)), (3, (25, 60, 3)), (3, (30, 30, 4))):  # 4: see-through
         picture = Image.fromarray(rng.integers(0, 256, shape, np.uint8))
         picture.save(tmp_path / "photo.png", exif=turned)
         text = reading((channels, 20, 20)).replace("photo.jpg", str(tmp_path / "photo.png"))

@@ -98,14 +98,16 @@ def open_pixels(path: str) -> np.ndarray:
 
 def test_what_is_named(place: Path, tmp_path: Path) -> None:
     files = names(place)
-    assert list(find_pictures([str(place / "pictures")])) == files
-    assert list(find_pictures([str(place / "pictures" / "*" / "*.png")])) == files
-    assert list(find_pictures(["none.png", files[0]])) == ["none.png", files[0]]
+    assert find_pictures(str(place / "pictures")) == files
+    assert find_pictures(str(place / "pictures" / "*" / "*.png")) == files
+    assert find_pictures(str(place / "pictures" / "*")) == files  # as the shell would give it
+    assert find_pictures("none.png") == ["none.png"]
+    assert find_pictures("long" * 100) == ["long" * 100]
     odd = tmp_path / "a[1].png"
     odd.write_bytes(Path(files[0]).read_bytes())
-    assert list(find_pictures([str(odd)])) == [str(odd)]
+    assert find_pictures(str(odd)) == [str(odd)]
     with pytest.raises(InputError, match="No file is like"):
-        list(find_pictures([str(tmp_path / "*.jpg")]))
+        find_pictures(str(tmp_path / "*.jpg"))
 
 
 def test_answers_come_before_all_is_read(place: Path) -> None:
@@ -155,6 +157,10 @@ def test_what_cannot_be_read_is_named_and_the_rest_answered(place: Path) -> None
     assert "convworks: 2 of 4 files could not be read." in found.stderr
     assert "Traceback" not in found.stderr
     (place / "bad.png").unlink()
+    listed = f"{good}\ngone[3].png\n{'long' * 100}\n{good}\n"
+    found = convworks("predict", "run", "-", "--format", "jsonl", cwd=place, text=listed)
+    assert [bool(json.loads(one)["labels"]) for one in found.stdout.splitlines()] == [1, 0, 0, 1]
+    assert "convworks: 2 of 4 files could not be read." in found.stderr
 
 
 def test_a_folder_of_every_kind_of_file(place: Path, tmp_path: Path) -> None:

@@ -288,6 +288,11 @@ def test_the_command(runs: list[Path], tmp_path: Path) -> None:
     assert done.stdout.startswith("report.html: 0.")
     assert "looking at lenet_bn, 2 of 2" in done.stderr
     assert (tmp_path / "report.html").read_text().startswith("<!DOCTYPE html>")
+    (tmp_path / "lr.svg").write_text("")
+    done = convworks("report", *map(str, runs), str(tmp_path / "lr.svg"), str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert "looking at lenet_bn, 2 of 2" in done.stderr
+    assert f"left out: {tmp_path} is no run folder" in done.stderr
     for wrong, code, said in (
         ([], 2, "Nothing to report: give run folders"),
         ([tmp_path], 1, "is no run folder"),

@@ -19,7 +19,7 @@ from convworks.studies import tuning
 from convworks.studies.tuning import Tuned, as_options, tune
 from convworks.train import loop
 from convworks.train.config import TrainConfig
-from convworks.train.run import load
+from convworks.train.run import Run, load
 
 
 @pytest.fixture(scope="module")
@@ -139,6 +139,31 @@ def test_trials_that_diverge_are_written_down(
         search(digits, 2, "run")
     saved = json.loads(Path("run/tune.json").read_text())
     assert [trial["state"] for trial in saved["trials"]] == ["diverged"] * 2
+
+
+def test_a_trial_that_diverged_late_is_not_the_best(
+    digits: Data, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It cannot be tested: its training would go on, and diverge again."""
+    fit, over = tuning.fit, []
+
+    def late(*given: Any, **named: Any) -> Run:
+        over.append(fit(*given, **named))
+        if len(over) == 1:
+            raise DivergedError("the loss is not finite")
+        return over[-1]
+
+    monkeypatch.setattr(tuning, "fit", late)
+    found = search(digits, 2, "run")
+    assert [one.state for one in found.trials] == ["diverged", "complete"]
+    assert found.trials[0].val_accuracy is not None
+    assert found.best.number == 2
+
+
+def test_several_processes_do_not_search(digits: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UsageError, match="A search is one process's work"):
+        search(digits, 2, "run")
 
 
 def test_settings_as_options() -> None:

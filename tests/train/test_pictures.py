@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from command import convworks
-from convworks.data import kept, sources
+from convworks.data import kept
 from convworks.data.sources import load_data
 from convworks.data.splits import Data, FileImages
 from convworks.errors import InputError
@@ -118,11 +118,7 @@ def test_found_before_or_on_the_way_is_the_same_run(
 def test_a_run_is_resumed_without_them(
     photos: Path, memory: bool, repaired: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also when they have been repaired since: the run goes on as it began.
-
-    Here no repaired picture is among those whose mean is taken; else the run refuses to go on.
-    """
-    monkeypatch.setattr(sources, "mean_and_std", lambda _: ((0.5,) * 3, (0.2,) * 3))
+    """Also when they have been repaired since: the run goes on as it began."""
     whole = train(photos, "whole")
     if not memory:
         monkeypatch.setattr(kept, "free_memory", lambda: 0)

@@ -175,9 +175,12 @@ def test_two_processes_train_as_one(model: str, extent: list[str]) -> None:
 
 @pytest.mark.slow
 def test_an_image_folder_is_shared() -> None:
-    write_digits(Path("pictures"), classes=(0, 1, 7), count=40)
+    """Of uneven classes, whose weights the processes' shares have otherwise than the batch."""
+    write_digits(Path("pictures"), classes=(0, 7), count=40)
+    write_digits(Path("pictures"), classes=(1,), count=15)
     arguments = ["--data", "pictures", "--image-size", "16", "--batch-size", "20", "--epochs", "2"]
     rest = ["--optimizer", "sgd", "--lr", "0.05", "--precision", "fp32"]
+    rest += ["--class-weights", "balanced"]
     one = convworks("train", "lenet_bn", *arguments, *rest, "--out", "one")
     assert one.returncode == 0, one.stderr
     code, _, err = torchrun(2, *TRAIN, "lenet_bn", *arguments, *rest, "--out", "two")

@@ -61,7 +61,8 @@ def parse_options(given: Sequence[str]) -> dict[str, object]:
 
 def show(table: Table) -> None:
     """Prints a table, as wide as the terminal, or wide enough for its cells in a pipe."""
-    console = Console(width=None if sys.stdout.isatty() else 120)
+    width = None if sys.stdout.isatty() else 120
+    console = Console(width=width, markup=False, emoji=False)  # a class may be called [old]
     with console.capture() as captured:
         console.print(table)
     print(captured.get(), end="")

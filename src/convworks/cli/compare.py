@@ -56,6 +56,7 @@ class Compare(Command):
         from convworks.nets.registry import list_models
         from convworks.nets.zoo import ZOO
         from convworks.report import compare
+        from convworks.report.picture import check_picture
 
         if not (self.models or self.runs):
             raise UsageError("Nothing to compare: give networks or --runs DIR…")
@@ -68,6 +69,10 @@ class Compare(Command):
                 raise unknown("network", pattern, ZOO, "`convworks models` lists them all.")
             names += [name for name in found if name not in names]
         shape = None if self.input is None else parse_shape(self.input)
+        if shape and shape[1] != shape[2]:
+            raise UsageError(f"compare takes square images such as 3x224x224, not {self.input}.")
+        if self.figure is not None:
+            check_picture(self.figure)
         contestants = [
             Contestant(
                 name,

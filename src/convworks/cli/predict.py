@@ -34,7 +34,7 @@ class Predict(Command):
     def run(self, _arguments: Sequence[str], /) -> None:
         """Prints an answer for each picture as it comes; fails in the end if some had none."""
         from convworks.data.folder import shown
-        from convworks.deploy.predict import find_pictures, open_network, predict
+        from convworks.deploy.predict import open_network, predict
 
         if self.top < 1:
             raise UsageError(f"--top must be at least 1, not {self.top}.")
@@ -42,7 +42,7 @@ class Predict(Command):
             raise UsageError("Name pictures, folders of them, or - for standard input.")
         network = open_network(self.network)
         top = min(self.top, len(network.labels))
-        paths = find_pictures(self._named())
+        paths = self._paths()
         failed = count = 0
         writer = csv.writer(sys.stdout, lineterminator="\n")
         if self.format == "csv":
@@ -68,10 +68,12 @@ class Predict(Command):
         if failed:
             raise ConvworksError(f"{failed:,} of {count:,} files could not be read.")
 
-    def _named(self) -> Iterator[str]:
-        """What to look at, standard input line by line."""
+    def _paths(self) -> Iterator[str]:
+        """The files, standard input's line by line, whatever signs their names have."""
+        from convworks.deploy.predict import find_pictures
+
         for text in self.images:
             if text == "-":
                 yield from (line.rstrip("\n") for line in sys.stdin if line.strip())
             else:
-                yield text
+                yield from find_pictures(text)

@@ -1,5 +1,6 @@
 """`convworks report`."""
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ class Report(Command):
     """Compare runs on one HTML page: convworks report runs/* --out report.html."""
 
     runs: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="RUN…")] = ()
-    """Run folders."""
+    """Run folders. Of several, those that hold no run are left out."""
     out: Path = Path("report.html")
     """The page; it needs no network and no other file."""
     data_root: DataRoot = None
@@ -27,6 +28,12 @@ class Report(Command):
         if not self.runs:
             raise UsageError("Nothing to report: give run folders such as runs/lenet-digits.")
         import convworks as cw
+        from convworks.train.checkpoint import CONFIG
 
-        path = cw.write_report(self.runs, self.out, data_root=self.data_root)
+        # runs/* also names what searches and studies keep there
+        runs = [one for one in self.runs if (one / CONFIG).exists()] or self.runs
+        for one in self.runs if len(runs) < len(self.runs) else ():
+            if one not in runs:
+                print(f"left out: {one} is no run folder", file=sys.stderr)
+        path = cw.write_report(runs, self.out, data_root=self.data_root)
         print(f"{path}: {path.stat().st_size / 1e6:.2f} MB; open it in a browser")

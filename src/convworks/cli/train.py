@@ -3,7 +3,7 @@
 import json
 import shlex
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,6 +12,7 @@ import tyro
 from convworks.cli.command import PARSING, Command, DataRoot, Options, parse_options
 from convworks.errors import InputError, UsageError
 from convworks.train.config import TrainConfig
+from convworks.train.recipes import Recipe
 
 if TYPE_CHECKING:
     from convworks.train.run import Run
@@ -195,8 +196,16 @@ class Train(Command):
 
 def _over(begun: TrainConfig, arguments: Sequence[str]) -> TrainConfig:
     """A run's own settings, and over them what is given, even a default."""
-    given = tyro.cli(Train, args=list(arguments), default=Train(config=begun), config=PARSING)
-    return given.config
+
+    def over(known: TrainConfig) -> TrainConfig:
+        train = Train(config=known)
+        return tyro.cli(Train, args=list(arguments), default=train, config=PARSING).config
+
+    given = over(begun)
+    if given.recipe == begun.recipe:
+        return given
+    opened = {one.name: None for one in fields(Recipe)}  # what the other recipe had decided
+    return over(replace(begun, recipe=given.recipe, **opened))  # type: ignore[arg-type]
 
 
 def _without_search(arguments: Sequence[str]) -> str:

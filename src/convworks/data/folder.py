@@ -34,11 +34,15 @@ class UnreadableError(InputError):
         super().__init__(f"Cannot read {shown(path)} ({reason}): repair or remove it.")
 
 
-def read_folder(folder: Path) -> Parts:
-    """The classes and parts of an image folder, sub-folders in alphabetical order.
+Tree = dict[str, dict[str, list[Picture]]]
+"""Pictures by part, train, val or test, and by the name of their class."""
 
-    Nothing is decoded. Raises InputError for a folder that is empty, has one class only, or whose
-    parts name different classes.
+
+def list_folder(folder: Path) -> tuple[Tree, str]:
+    """An image folder's pictures, and where those to train with are looked for.
+
+    Without folders called as parts are, all are to train with. Raises InputError for a folder that
+    cannot be listed.
     """
     roots = {PARTS[p.name]: p for p in _folders(folder) if p.name in PARTS}
     if "train" not in roots and (not roots or len(roots) < len(_folders(folder))):
@@ -47,10 +51,10 @@ def read_folder(folder: Path) -> Parts:
         part: {place.name: [*find_files(place)] for place in _folders(root)}
         for part, root in roots.items()
     }
-    return _parts(tree, str(roots.get("train", folder)))
+    return tree, str(roots.get("train", folder))
 
 
-def read_store(name: str, indices: Path) -> Parts:
+def list_store(name: str, indices: Path) -> tuple[Tree, str]:
     """The same for tar files and object storage; `data.stores` keeps what it found in `indices`."""
     tree: Tree = {}
     listed = [(one.inside.split("/"), one) for one in list_stored(name, indices)]
@@ -60,15 +64,36 @@ def read_store(name: str, indices: Path) -> Parts:
         part, *place = (PARTS.get(first, first), *rest) if apart else ("train", first, *rest)
         if len(place) > 1 and part in PARTS.values():
             tree.setdefault(part, {}).setdefault(place[0], []).append(one)
-    return _parts(tree or {"train": {}}, f"{name}/train" if "train" in tops else name)
+    return tree or {"train": {}}, f"{name}/train" if "train" in tops else name
 
 
-Tree = dict[str, dict[str, list[Picture]]]
-"""A part's classes' pictures."""
+def to_test(tree: Tree, title: str, classes: Sequence[str], channels: int) -> FileImages:
+    """The pictures of the test part, or all where there is none, as a network knows them.
+
+    Raises InputError for a class that is none of `classes`, and when there are no pictures.
+    """
+    found: dict[str, list[Picture]] = {}
+    for part in [tree["test"]] if "test" in tree else tree.values():
+        for name, pictures in part.items():
+            found.setdefault(name, []).extend(pictures)
+    if more := sorted(name for name in found if found[name] and name not in classes):
+        raise InputError(
+            f"{title} has a class that the network does not know ({more[0]}), which knows"
+            f" {', '.join(classes)}: name the sub-folders so."
+        )
+    listed = [(path, i) for i, name in enumerate(classes) for path in found.get(name, ())]
+    images = _files(listed, channels)
+    if images is None:
+        raise InputError(f"No pictures in {title}: put those of each class into a sub-folder.")
+    return images
 
 
-def _parts(tree: Tree, title: str) -> Parts:
-    """Checks what was found in `title`."""
+def to_parts(tree: Tree, title: str) -> Parts:
+    """What can be trained with, classes in alphabetical order. Nothing is decoded.
+
+    Raises InputError for a folder that is empty, has one class only, or whose parts name different
+    classes.
+    """
     if "train" not in tree:
         raise InputError(
             f"{title} has {' and '.join(tree)} but no train: name the folder of the training"

@@ -1,5 +1,6 @@
 """Decoded pictures kept in memory, so that each file is decoded once and not once an epoch."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +38,8 @@ class Kept:
 def keep(count: int, channels: int, side: int) -> Kept | None:
     """Room for so many pictures; None when they are too many for this machine."""
     size = count * channels * side**2
-    if not keepable(count, channels, side) or size > SHARE * free_memory():
+    processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # of torchrun, on this machine
+    if not keepable(count, channels, side) or size * processes > SHARE * free_memory():
         return None
     try:
         return Kept(count, channels, side)
@@ -60,7 +62,9 @@ def free_memory() -> int:
     try:
         group = Path("/sys/fs/cgroup")
         limit = int((group / "memory.max").read_text())
-        free = min(free, limit - int((group / "memory.current").read_text()))
-    except (OSError, ValueError):  # no limit is written as "max"
+        taken = int((group / "memory.current").read_text())
+        stat = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+        free = min(free, limit - taken + int(stat["inactive_file"]))  # files are given up for it
+    except (OSError, ValueError, KeyError):  # no limit is written as "max"
         pass
     return free

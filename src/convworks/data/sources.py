@@ -1,7 +1,7 @@
 """Where pictures come from: a known set by name, or a folder of class folders."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
@@ -9,7 +9,14 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import torch
 
-from convworks.data.folder import UnreadableError, read_folder, read_store
+from convworks.data.folder import (
+    Tree,
+    UnreadableError,
+    list_folder,
+    list_store,
+    to_parts,
+    to_test,
+)
 from convworks.data.loader import open_loader
 from convworks.data.splits import (
     Data,
@@ -81,24 +88,52 @@ def load_data(
     if source := SOURCES.get(identity):
         parts = source.read(data_root(root))
         title, mirror, size = identity, source.mirror, image_size or source.image_size
-    elif is_stored(identity):
-        identity = identity if "://" in identity else str(Path(identity).expanduser().resolve())
-        parts = read_store(identity, data_root(root) / "indices")
-        title, mirror = PurePosixPath(identity).name.removesuffix(".tar"), True
-        size = image_size or FOLDER_IMAGE_SIZE
     else:
-        folder = Path(name).expanduser().resolve()
-        if not identity or not folder.is_dir():
-            known = ", ".join(SOURCES)
-            hint = f"Known: {known}; or a folder with one sub-folder a class, or a .tar of it."
-            raise unknown("data set or folder", identity, SOURCES, hint)
-        parts = read_folder(folder)
-        identity, title = str(folder), folder.name
-        mirror, size = True, image_size or FOLDER_IMAGE_SIZE
+        identity, tree, place = _listed(identity, root)
+        parts = to_parts(tree, place)
+        title, mirror, size = title_of(identity), True, image_size or FOLDER_IMAGE_SIZE
     if train_images is not None and train_images < 1:
         raise UsageError(f"train_images must be at least 1, not {train_images}.")
     spec = DataSpec(identity, size, val_fraction, seed, train_images)
     return make_data(parts, spec, title, mirror)
+
+
+def load_to_test(
+    name: str | Path,
+    classes: Sequence[str],
+    channels: int,
+    image_size: int,
+    root: str | Path | None = None,
+) -> Data:
+    """Pictures to test a network with, which knows these classes: the other parts are empty.
+
+    Those are the `test` part of an image folder or tar file, or all of it where it has none; not
+    every class need be among them. Raises InputError for another class, and where there are none.
+    """
+    identity, tree, place = _listed(str(name), root)
+    images = to_test(tree, place, classes, channels)
+    none = images.take(torch.arange(0))
+    spec = DataSpec(identity, image_size, 0, 0)
+    known, mean, std = tuple(classes), (0.0,) * channels, (1.0,) * channels
+    return Data(spec, title_of(identity), known, channels, mean, std, True, none, none, images)
+
+
+def title_of(identity: str) -> str:
+    """What a folder, tar file or address is called in tables."""
+    return PurePosixPath(identity).name.removesuffix(".tar")
+
+
+def _listed(identity: str, root: str | Path | None) -> tuple[str, Tree, str]:
+    """The whole name of a folder, tar file or address, its pictures, and where they lie."""
+    if is_stored(identity):
+        whole = identity if "://" in identity else str(Path(identity).expanduser().resolve())
+        return whole, *list_store(whole, data_root(root) / "indices")
+    folder = Path(identity).expanduser().resolve()
+    if not identity or not folder.is_dir():
+        known = ", ".join(SOURCES)
+        hint = f"Known: {known}; or a folder with one sub-folder a class, or a .tar of it."
+        raise unknown("data set or folder", identity, SOURCES, hint)
+    return str(folder), *list_folder(folder)
 
 
 def make_data(parts: Parts, spec: DataSpec, title: str, mirror: bool) -> Data:

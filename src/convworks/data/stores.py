@@ -77,8 +77,8 @@ class Stored:
             except Exception as error:  # each store has its own errors
                 if (pause := next(pauses, None)) is None:
                     raise TrainingError(
-                        f"{_unreachable(str(self), error)} What was saved before is intact: go on"
-                        " with convworks train --resume --out DIR once the store answers."
+                        f"{_unreachable(str(self), error)} Try again once the store answers: a"
+                        " training goes on from what it saved, with --resume --out DIR."
                     ) from error
             sleep(pause)
 
@@ -111,9 +111,11 @@ def list_stored(name: str, indices: Path) -> list[Stored]:
     pictures = [
         Stored(PurePosixPath(path).relative_to(root).as_posix(), path, 0, info["size"], store)
         for path, info in files.items()
-        if PurePosixPath(path).suffix.lower() in SUFFIXES and not _hidden(path)
+        if PurePosixPath(path).suffix.lower() in SUFFIXES and not _hidden(path[len(root) :])
     ]
-    shards = sorted(path for path in files if path.endswith(".tar") and not _hidden(path))
+    shards = sorted(
+        path for path in files if path.endswith(".tar") and not _hidden(path[len(root) :])
+    )
     if shards and not pictures:
         pictures = _in_shards(store, shards, indices if "://" in name else None)
     return sorted(pictures, key=lambda one: (one.inside.split("/"), one.address))
@@ -139,7 +141,8 @@ def _open_store(name: str) -> tuple[Any, str]:
 
 
 def _hidden(path: str) -> bool:
-    return PurePosixPath(path).name.startswith(".")
+    """Whether a name, or a folder that it lies in, begins with a dot: the system's own."""
+    return any(part.startswith(".") for part in PurePosixPath(path).parts)
 
 
 def _unreachable(name: str, error: Exception) -> InputError:
@@ -165,7 +168,8 @@ def _in_shards(store: Any, shards: Sequence[str], indices: Path | None) -> list[
         part = next((f"{PARTS[word]}/" for word in words if word in PARTS), "")
         for name, start, size, number in members:
             folder = "" if number is None else f"{number:0{width}}/"
-            pictures.append(Stored(f"{part}{folder}{name}", shard, start, size, store))
+            above = "" if name.startswith(part) else part  # it may be packed with that folder
+            pictures.append(Stored(f"{above}{folder}{name}", shard, start, size, store))
     return pictures
 
 
@@ -174,7 +178,9 @@ def _index(store: Any, shard: str, indices: Path | None) -> list[Member]:
     kept = None
     try:
         if indices is not None:
-            kept = indices / f"{sha256(f'{shard} {store.ukey(shard)}'.encode()).hexdigest()}.json"
+            # not ukey: of a web server's file it is the address alone, whatever now lies there
+            state = json.dumps(store.info(shard), sort_keys=True, default=str)
+            kept = indices / f"{sha256(f'{shard} {state}'.encode()).hexdigest()}.json"
             if (known := _read_index(kept)) is not None:
                 return known
         with store.open(shard, "rb") as stream, tarfile.open(fileobj=stream, mode="r:") as tar:
@@ -182,7 +188,8 @@ def _index(store: Any, shard: str, indices: Path | None) -> list[Member]:
     except tarfile.TarError as error:
         reason = str(error).splitlines()[0]
         raise InputError(
-            f"Cannot read {shard} ({reason}): it must be a whole .tar file, not compressed."
+            f"Cannot read {shard} ({reason}): it must be a whole .tar file, not compressed, and"
+            " hold no links (tar --dereference --hard-dereference)."
         ) from error
     except Exception as error:
         raise _unreachable(shard, error) from error
@@ -200,10 +207,14 @@ def _members(tar: tarfile.TarFile) -> list[Member]:
     files, numbers = [], {}
     for member in tar:
         name = PurePosixPath(member.name)
-        if not member.isreg() or name.name.startswith("."):
-            continue
         if name.is_absolute() or ".." in name.parts:
             raise tarfile.TarError(f"{member.name!r} leads out of it")
+        if _hidden(member.name):
+            continue
+        if (member.issym() or member.islnk()) and name.suffix.lower() in SUFFIXES:
+            raise tarfile.TarError(f"{member.name!r} is a link")
+        if not member.isreg():
+            continue
         if name.suffix == ".cls":
             stream = tar.extractfile(member)
             assert stream is not None

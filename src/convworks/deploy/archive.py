@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile, ZipFile
+from zipfile import ZIP_STORED, BadZipFile, ZipFile
 
 import torch
 
@@ -31,7 +31,10 @@ def check_archive(path: Path) -> None:
     """InputError for a file that could run more than a network."""
     try:
         with ZipFile(path) as archive:
-            for entry in archive.namelist():
+            names = archive.namelist()
+            if len({name.lower() for name in names}) < len(names):
+                raise _refused(path, "it holds two entries of one name")
+            for entry in names:
                 _check(path, archive, entry)
     except (BadZipFile, ValueError, KeyError, OSError, RecursionError) as error:
         if isinstance(error, InputError):
@@ -43,6 +46,8 @@ def _check(path: Path, archive: ZipFile, entry: str) -> None:
     _, _, name = entry.partition("/")
     if not ENTRY.fullmatch(name):
         raise _refused(path, f"it holds {name!r:.60}")
+    if archive.getinfo(entry).compress_type != ZIP_STORED:
+        raise _refused(path, f"its {name} is compressed")
     if name.endswith(".json"):
         if archive.getinfo(entry).file_size > LARGEST_TEXT:
             raise _refused(path, f"its {name} is too large")

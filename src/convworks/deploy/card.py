@@ -50,7 +50,11 @@ SHOW = """for row in probabilities:
 """
 READ = """from PIL import Image, ImageOps
 
-picture = ImageOps.exif_transpose(Image.open("photo.jpg")).convert("{mode}")
+picture = ImageOps.exif_transpose(Image.open("photo.jpg"))
+if picture.has_transparency_data:  # what is transparent shows white
+    picture = picture.convert("RGBA")
+    picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
+picture = picture.convert("{mode}")
 side = min(picture.size)
 left, top = (picture.width - side) / 2, (picture.height - side) / 2
 box = (left, top, left + side, top + side)

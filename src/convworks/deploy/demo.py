@@ -25,11 +25,11 @@ from PIL import Image
 
 from convworks.data.folder import decode
 from convworks.data.splits import Data
-from convworks.deploy.evaluation import own_data
+from convworks.deploy.evaluation import data_to_test
 from convworks.deploy.export import pictures
 from convworks.deploy.predict import open_network
 from convworks.deploy.runtime import Deployed, runtime
-from convworks.errors import InputError
+from convworks.errors import ConvworksError, InputError
 
 UPLOAD = "20mb"
 """The largest file that is taken."""
@@ -196,9 +196,9 @@ def _samples(
 ) -> tuple[list[tuple[Path, str]], str]:
     """Pictures to click, or why there are none."""
     try:
-        data = own_data(path, None, network, root)
+        data = data_to_test(path, None, network, root)
         return draw_samples(data, network.shape[1], folder), ""
-    except InputError as error:
+    except ConvworksError as error:  # also a store that does not answer
         return [], f"No samples: {error}"
 
 

@@ -2,20 +2,21 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 from convworks.data.folder import shown
-from convworks.data.sources import SOURCES, load_data
-from convworks.data.splits import Data, FileImages
+from convworks.data.sources import SOURCES, load_to_test, title_of
+from convworks.data.splits import Data, DataSpec, FileImages
 from convworks.data.unreadable import LeftOut
 from convworks.deploy.export import pictures
 from convworks.deploy.predict import open_network, run_views
 from convworks.deploy.runtime import Deployed
 from convworks.errors import InputError, unknown
-from convworks.train.run import Run, check_data, load
+from convworks.train.records import record
+from convworks.train.run import load, load_again
 
 BINS = 15
 """Of the calibration error, as Guo et al. 2017 take them."""
@@ -103,7 +104,7 @@ def evaluate_network(
         raise unknown("part", part, PARTS)
     network = open_network(path)
     if not isinstance(data, Data):
-        data = own_data(Path(path), data, network, data_root)
+        data = data_to_test(Path(path), data, network, data_root)
     return assess(network, data, part, tta=tta)
 
 
@@ -133,32 +134,49 @@ def assess(network: Deployed, data: Data, part: Part, *, tta: bool = False) -> E
     return replace(found, left_out=tuple(f"{shown(p)} ({r})" for p, r in left_out.reasons.items()))
 
 
-def run_data(run: Run, data: str | Path | None = None, *, root: str | Path | None = None) -> Data:
-    """The data that a run was trained on, or those of another name, split as they were.
-
-    Raises InputError when they are not there, and when the run's own are split otherwise.
-    """
-    spec = {k: v for k, v in run.data.items() if k != "digest"}
-    if data is not None:
-        spec["name"] = str(data)
-    loaded = load_data(**spec, root=root)
-    check_data(run, loaded)
-    return loaded
-
-
-def own_data(
+def data_to_test(
     path: Path, data: str | Path | None, network: Deployed, root: str | Path | None
 ) -> Data:
-    """The data that a run folder or an exported file was trained on, or `data`, at its size.
+    """The data that a run folder or an exported file was trained on, split as then; or others.
 
-    Raises InputError when they are not there, and for a run's own data split otherwise.
+    `data` may be where its own now lie. Of other folders all is tested that is not apart for
+    training. Raises InputError when they are not there, and for its own filled or split otherwise,
+    as some of the test part may have been trained on then.
     """
-    if path.is_dir():
-        return run_data(load(path), data, root=root)
-    trained_on = str(network.metadata["data"])
-    if data is None and trained_on not in SOURCES:
-        raise InputError(f"{path} was trained on {trained_on}: say where that is with --data.")
-    return load_data(trained_on if data is None else data, image_size=network.shape[1], root=root)
+    known = load(path).data if path.is_dir() else source_of(network)
+    name = str(known["name"] if data is None else data)
+    title = title_of(known["name"]) or str(network.metadata["data"])
+    if not name:
+        raise InputError(f"{path} was trained on {title}: say where that is with --data.")
+    loaded = None
+    try:
+        loaded = load_again(known, name, root)
+    except InputError:
+        if data is None or name in SOURCES:
+            raise  # others may lack what is needed to train
+    if loaded is not None and loaded.digest == known.get("digest"):
+        return loaded
+    if title_of(name) == title:
+        raise InputError(
+            f"{name} is not split, or no longer filled, as it was when {path} was trained on it:"
+            " keep pictures of your own to test with in a folder of another name."
+        )
+    if loaded is not None and name in SOURCES:
+        return loaded
+    channels, side, _ = network.shape
+    return load_to_test(name, network.labels, channels, side, root)
+
+
+def source_of(network: Deployed) -> dict[str, Any]:
+    """What an exported file says of its data: a DataSpec without a folder's name, and the digest.
+
+    Empty where it says nothing. Raises InputError for values of other kinds.
+    """
+    said = network.metadata.get("source")
+    if not isinstance(said, dict):
+        return {"name": "", "image_size": network.shape[1]}
+    record(DataSpec, {k: v for k, v in said.items() if k != "digest"}, network.path)
+    return said
 
 
 def figures(

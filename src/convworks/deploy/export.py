@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from convworks.data.augment import Preparation, scale
 from convworks.data.loader import open_loader
-from convworks.data.sources import load_data
+from convworks.data.sources import SOURCES
 from convworks.data.splits import Data, Images
 from convworks.data.unreadable import LeftOut
 from convworks.deploy.card import write_card
@@ -26,7 +26,7 @@ from convworks.deploy.runtime import ENTRY, INPUT, OUTPUT, SUFFIXES, Pixels, ope
 from convworks.errors import ConvworksError, InputError, UsageError, unknown
 from convworks.measure.display import Displayed
 from convworks.nets.registry import spec_of
-from convworks.train.run import Run, check_data, load
+from convworks.train.run import Run, check_data, load, load_again
 from convworks.version import __version__
 
 Format = Literal["onnx", "openvino", "pt2"]
@@ -118,8 +118,12 @@ def export(
         )
     path = _target(run, format, out, int8)
     if not isinstance(data, Data):
-        spec = {k: v for k, v in run.data.items() if k != "digest"}
-        data = load_data(**spec | ({"name": str(data)} if data else {}), root=data_root)
+        data = load_again(run.data, data, data_root)
+        if data.digest != run.data.get("digest"):
+            raise InputError(
+                f"{data.title} does not hold the pictures that {run.path} was trained on, or splits"
+                " them otherwise: the file is tested with those."
+            )
     check_data(run, data)
     shipped = Shipped(deepcopy(run.model).cpu(), run.preparation).eval()
     metadata = describe(run, data.title)
@@ -157,6 +161,8 @@ def describe(run: Run, data: str) -> dict[str, Any]:
         "mirror": "flip" in (run.config.augment or ""),
         "normalisation": {"mean": run.preparation.mean, "std": run.preparation.std},
         "data": data,
+        # A folder's place is nobody's business elsewhere; the digest tells whether it is that one.
+        "source": {**run.data, "name": known if (known := run.data["name"]) in SOURCES else ""},
         "run_test_accuracy": run.summary.test_accuracy if run.summary else None,
         "licence": f"convworks is MIT-licensed. The weights were learned from {data}: its"
         " licence says what they may be used for.",

@@ -1,12 +1,12 @@
 """Pictures in files to labels with probabilities, in order, each file decoded once."""
 
+import os
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from copy import deepcopy
 from dataclasses import dataclass
 from itertools import islice
-from os import cpu_count
 from pathlib import Path
 
 import numpy as np
@@ -65,22 +65,21 @@ def open_run(run: Run) -> Deployed:
     return Deployed(run.path, describe(run, str(run.data.get("name"))), compute, look)
 
 
-def find_pictures(given: Iterable[str]) -> Iterator[str]:
-    """Files as they are, folders' pictures in order, patterns' files.
+def find_pictures(text: str) -> list[str]:
+    """A file as it is, a folder's pictures in order, those that are like a pattern.
 
     Raises InputError for what is not there.
     """
-    for text in given:
-        path = Path(text)
-        if path.is_dir():
-            yield from map(str, find_files(path))
-        elif path.exists() or not any(sign in text for sign in "*?["):
-            yield text
-        else:
-            found = sorted(str(p) for p in Path(path.anchor or ".").glob(_below_anchor(path)))
-            if not found:
-                raise InputError(f"No file is like {text}.")
-            yield from found
+    path = Path(text)
+    if os.path.isdir(text):  # noqa: PTH112 (Path raises for names that are too long)
+        return [*map(str, find_files(path))]
+    there = os.path.exists(text)  # noqa: PTH110
+    if there or not any(sign in text for sign in "*?["):
+        return [text]
+    found = sorted(str(p) for p in Path(path.anchor or ".").glob(_below_anchor(path)))
+    if not found:
+        raise InputError(f"No file is like {text}.")
+    return [*dict.fromkeys(file for one in found for file in find_pictures(one))]
 
 
 def _below_anchor(path: Path) -> str:
@@ -115,7 +114,7 @@ def predict(
     """
     channels, side, _ = network.shape
     files = iter(paths)
-    with ThreadPoolExecutor(min(8, cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         waiting: deque[list[tuple[str, Future[Pixels | str]]]] = deque()
         while True:
             while len(waiting) <= AHEAD and (batch := list(islice(files, BATCH))):

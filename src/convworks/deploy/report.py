@@ -9,11 +9,10 @@ import numpy as np
 import torch
 
 from convworks.data.folder import decode
-from convworks.data.sources import load_data
 from convworks.data.splits import Data, FileImages, Images
 from convworks.deploy.evaluation import Mistake, assess, wilson
 from convworks.deploy.predict import open_run
-from convworks.errors import InputError, UsageError
+from convworks.errors import ConvworksError, InputError, UsageError
 from convworks.files import write_file
 from convworks.measure.summary import summarize
 from convworks.nets.registry import spec_of
@@ -22,12 +21,11 @@ from convworks.report.console import SturdyConsole
 from convworks.report.page import RunRecord, render
 from convworks.train.checkpoint import (
     BEST,
-    CONFIG,
     read_metrics,
     read_settings,
     read_summary,
 )
-from convworks.train.run import Run, build_model, check_data, load
+from convworks.train.run import Run, build_model, check_data, load, load_again
 
 SIDE = 96
 """Pixels of a picture in the page, at most."""
@@ -144,21 +142,18 @@ def _test(
             Wrong(one.picture, one.label, one.said, one.probability, _pixels(data.test, one))
             for one in found.worst
         ]
-    except InputError as error:  # other pictures than the run's, or one that cannot be read
+    except ConvworksError as error:  # other pictures than the run's, or none that can be read
         return str(error)
     return Answers(data.classes, found.confusion, tuple(wrong))
 
 
 def _data(run: Run, known: dict[str, Data | str], root: str | Path | None) -> Data | str:
-    spec = {name: value for name, value in run.data.items() if name != "digest"}
-    key = json.dumps(spec, sort_keys=True)
+    key = json.dumps(run.data, sort_keys=True)
     if key not in known:
         try:
-            known[key] = load_data(**spec, root=root)
-        except InputError as error:
+            known[key] = load_again(run.data, root=root)
+        except ConvworksError as error:  # also a store that does not answer
             known[key] = str(error)
-        except TypeError as error:
-            raise InputError(f"Cannot use {run.path / CONFIG}: {error}") from error
     return known[key]
 
 

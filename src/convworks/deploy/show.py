@@ -11,13 +11,13 @@ from torch import Tensor
 
 from convworks.data.folder import decode
 from convworks.data.splits import Data, FileImages, Images
-from convworks.deploy.evaluation import Evaluation, evaluate_network, run_data
+from convworks.deploy.evaluation import Evaluation, evaluate_network
 from convworks.deploy.export import pictures
-from convworks.errors import InputError, unknown
+from convworks.errors import ConvworksError, InputError, unknown
 from convworks.measure.explain import activation_map, feature_maps
 from convworks.nets.registry import spec_of
 from convworks.report import figures
-from convworks.train.run import Run, load
+from convworks.train.run import Run, check_data, load, load_again
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -71,7 +71,7 @@ def show_run(
     for kind in kinds or (KINDS if picture is None else FOR_OWN_PICTURES):
         try:
             shown.figures[kind] = drawer.draw(kind)
-        except InputError as error:
+        except ConvworksError as error:
             if kinds or picture is not None:
                 raise
             shown.missing[kind] = str(error)
@@ -121,7 +121,9 @@ class _Drawer:
 
     @cached_property
     def data(self) -> Data:
-        return run_data(self.run, root=self.root)
+        data = load_again(self.run.data, root=self.root)
+        check_data(self.run, data)
+        return data
 
     @cached_property
     def evaluation(self) -> Evaluation:

@@ -72,7 +72,8 @@ def label_points(figure: "Figure", axes: "Axes", points: Mapping[str, tuple[floa
                 if abs(place[1]) > 30
                 else None,
             )
-            box = Text.get_window_extent(text)  # an annotation's own would have its line in it
+            text.get_window_extent()  # puts it in its place; with the line, that it may cross
+            box = Text.get_window_extent(text)
             inside = axes.bbox.count_contains(box.corners()) == 4
             free = inside and not any(box.overlaps(other) for other in taken)
             if free and not any(box.contains(*dot) for dot in dots):

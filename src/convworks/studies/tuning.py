@@ -27,6 +27,7 @@ from convworks.train.loop import fit, mix
 from convworks.train.network import title_of
 from convworks.train.observer import History, Observer, Plan
 from convworks.train.opening import recipe_of
+from convworks.train.processes import check_alone
 from convworks.train.run import Run
 
 if TYPE_CHECKING:
@@ -288,13 +289,14 @@ def tune(
     """
     if trials < 1:
         raise UsageError(f"--tune must be at least 1, not {trials}.")
+    check_alone("A search")
     optuna = runtime("optuna", "tune")
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     search = _Search(model, data, config or TrainConfig(), progress)
     while len(search.trials) < trials:
         search.try_next(optuna, trials)
     best = max(
-        (one for one in search.trials if one.val_accuracy is not None),
+        (one for one in search.trials if one.state == "complete"),
         key=lambda one: (one.val_accuracy, -(one.val_loss or 0.0), -one.number),
         default=None,
     )

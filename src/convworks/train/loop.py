@@ -154,6 +154,7 @@ def take_step(job: Job, pixels: Tensor, labels: Tensor, lr: float) -> tuple[Tens
         label_smoothing=job.recipe.label_smoothing,
         class_weights=job.class_weights,
         auxiliary_weight=getattr(job.model, "auxiliary_weight", 0.3),
+        processes=job.processes,
     )
 
 

@@ -200,17 +200,20 @@ def _network(
 def _preparation(
     data: Data, recipe: Recipe, initial: Initial | None, begun: Path | None
 ) -> Preparation:
-    """What pictures go through; `begun`: the folder of a run to resume."""
+    """What pictures go through; `begun`: the folder of a run to resume, which keeps its own.
+
+    The mean of a folder's pictures may be another by now, when one has been repaired.
+    """
+    if begun is not None:
+        saved = checkpoint.read_settings(begun)["preparation"]
+        return Preparation(saved["image_size"], tuple(saved["mean"]), tuple(saved["std"]))
     if recipe.normalize == "on":
         return Preparation(data.image_size, data.mean, data.std)
     if recipe.normalize == "off":
         return Preparation(data.image_size, (0.0,) * data.channels, (1.0,) * data.channels)
     if initial:
         return initial.preparation(data.image_size, data.channels)
-    if begun is None:
-        raise UsageError("--normalize init is as the weights of --init know it: give --init.")
-    saved = checkpoint.read_settings(begun)["preparation"]
-    return Preparation(saved["image_size"], tuple(saved["mean"]), tuple(saved["std"]))
+    raise UsageError("--normalize init is as the weights of --init know it: give --init.")
 
 
 def _open_folder(config: TrainConfig, title: str, resume: bool, processes: Processes) -> Path:

@@ -13,6 +13,7 @@ from torch import nn
 
 from convworks.data.augment import Preparation
 from convworks.data.loader import Loader, open_loader
+from convworks.data.sources import load_data
 from convworks.data.splits import Data
 from convworks.data.unreadable import LeftOut
 from convworks.errors import InputError, unknown
@@ -157,6 +158,17 @@ def evaluate(
     )
     with memory_kept(place):
         return measure(run.model.to(place), loader, run.preparation, place, torch.float32)
+
+
+def load_again(
+    known: Mapping[str, Any], name: str | Path | None = None, root: str | Path | None = None
+) -> Data:
+    """The data that a run's config or an exported file names; `name`: where they lie now.
+
+    Raises InputError when they are not there.
+    """
+    spec = {key: value for key, value in known.items() if key != "digest"}
+    return load_data(**spec | ({} if name is None else {"name": str(name)}), root=root)
 
 
 def check_data(run: Run, data: Data) -> None:

@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from convworks.train.processes import ALONE, Processes
 from convworks.train.small_maps import Network
 
 
@@ -18,18 +19,19 @@ def train_step(
     label_smoothing: float = 0.0,
     class_weights: Tensor | None = None,
     auxiliary_weight: float = 0.3,
+    processes: Processes = ALONE,
 ) -> tuple[Tensor, Tensor]:
     """Forward, backward, update. Returns logits and their mean cross-entropy, detached.
 
     A network with auxiliary heads gives a tuple in training, the main logits first; the others'
     losses are added with `auxiliary_weight`. With `class_weights`, a number a class, the mean is
-    the weighted one of the pictures.
+    the weighted one of the pictures, those of all `processes`.
     """
     with torch.autocast(images.device.type, precision, precision != torch.float32):
         output = network(images)
     logits, *early = output if isinstance(output, tuple) else (output,)
     loss, *others = (
-        _cross_entropy(head.float(), labels, label_smoothing, class_weights)
+        _cross_entropy(head.float(), labels, label_smoothing, class_weights, processes)
         for head in (logits, *early)
     )
     scaler.scale(loss + auxiliary_weight * sum(others)).backward()  # type: ignore[no-untyped-call]
@@ -40,11 +42,19 @@ def train_step(
 
 
 def _cross_entropy(
-    logits: Tensor, labels: Tensor, smoothing: float, weights: Tensor | None
+    logits: Tensor,
+    labels: Tensor,
+    smoothing: float,
+    weights: Tensor | None,
+    processes: Processes,
 ) -> Tensor:
-    """The pictures are weighted; PyTorch's own weights would also move the smoothed targets."""
+    """The pictures are weighted; PyTorch's own weights would also move the smoothed targets.
+
+    Gradients are averaged over processes, so each divides by the mean of what theirs weigh.
+    """
     if weights is None:
         return F.cross_entropy(logits, labels, label_smoothing=smoothing)
     each = F.cross_entropy(logits, labels, label_smoothing=smoothing, reduction="none")
     counted = weights[labels]
-    return (each * counted).sum() / counted.sum()
+    weight = processes.sum(counted.sum()) / processes.share.of
+    return (each * counted).sum() / weight

@@ -47,18 +47,19 @@ def picture_bytes(figure: "Figure", form: str) -> bytes:
 def label_points(figure: "Figure", axes: "Axes", points: Mapping[str, tuple[float, float]]) -> None:
     """Names beside their points, each at the nearest of some places where it covers nothing.
 
-    What is written in the axes before is not covered either. A line leads to the farther places.
+    Neither other dots nor what is written in the axes. A line leads to the farther places.
     """
     from matplotlib.text import Text
 
-    steps = (-12, 4, -24, 16, -40, 32, -56, 48, -72, 64, -88, 80)
+    steps = (-12, 4, -24, 16, -40, 32, -56, 48, -72, 64, -88, 80, -104, 96, -120, -136, -152)
     places = [(side, up) for up in steps for side in (6, -6)]
     figure.draw_without_rendering()
     legend = axes.get_legend()
     taken: list[Bbox] = [
         written.get_window_extent() for written in [*axes.texts, *([legend] if legend else [])]
     ]
-    dots = [axes.transData.transform(point) for point in points.values()]
+    drawn = [point for dots in axes.collections for point in dots.get_offsets()]
+    dots = axes.transData.transform([*points.values(), *drawn])
     for name, point in points.items():
         for place in places:
             text = axes.annotate(

@@ -45,7 +45,7 @@ def test_differences_are_tested_and_corrected_for_their_number() -> None:
     )
     assert first.difference == pytest.approx(0.30)
     assert first.p == pytest.approx(2 * far)  # Holm: the smaller of two
-    assert second.verdict == "within luck"
+    assert second.verdict == "luck not excluded"
     assert second.difference == pytest.approx(0.0)
     assert second.p == pytest.approx(1.0)
 
@@ -53,6 +53,11 @@ def test_differences_are_tested_and_corrected_for_their_number() -> None:
 def test_the_best_are_chosen_on_validation_and_ends_are_compared() -> None:
     (best,) = compare(study('\ncompare = ["best"]'), CELLS)
     assert (best.first, best.second) == ("relu at 8", "sigmoid at 16")
+    before = compare(study('\ncompare = ["previous"]'), CELLS)
+    assert [(one.first, one.second) for one in before] == [
+        ("relu at 8", "sigmoid at 8"),
+        ("relu at 16", "sigmoid at 16"),
+    ]
     ends = compare(study('\ncompare = ["ends"]'), CELLS)
     assert [(one.first, one.second) for one in ends] == [
         ("sigmoid at 16", "sigmoid at 8"),

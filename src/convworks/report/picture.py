@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from convworks.errors import InputError
 from convworks.files import write_file
 
@@ -58,8 +60,8 @@ def label_points(figure: "Figure", axes: "Axes", points: Mapping[str, tuple[floa
     taken: list[Bbox] = [
         written.get_window_extent() for written in [*axes.texts, *([legend] if legend else [])]
     ]
-    drawn = [point for dots in axes.collections for point in dots.get_offsets()]
-    dots = axes.transData.transform([*points.values(), *drawn])
+    drawn = [np.asarray(dots.get_offsets()) for dots in axes.collections]
+    dots = axes.transData.transform(np.concatenate([np.array([*points.values()]), *drawn]))
     for name, point in points.items():
         for place in places:
             text = axes.annotate(

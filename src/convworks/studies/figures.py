@@ -14,7 +14,6 @@ class Figure:
     how: Literal["trained", "counted", "measured"]
     """By training; by running the network on the meta device; by a clock, on this machine."""
     kind: Literal["share", "number", "rate", "count", "bytes"] = "number"
-    more_is_better: bool = False
 
     def show(self, value: float) -> str:
         """For people."""
@@ -29,18 +28,18 @@ class Figure:
 
 
 FIGURES: dict[str, Figure] = {
-    "test_accuracy": Figure("test accuracy", "trained", "share", more_is_better=True),
-    "val_accuracy": Figure("validation accuracy", "trained", "share", more_is_better=True),
-    "train_accuracy": Figure("training accuracy", "trained", "share", more_is_better=True),
+    "test_accuracy": Figure("test accuracy", "trained", "share"),
+    "val_accuracy": Figure("validation accuracy", "trained", "share"),
+    "train_accuracy": Figure("training accuracy", "trained", "share"),
     "test_loss": Figure("test loss", "trained"),
     "train_loss": Figure("training loss", "trained"),
-    "images_per_second": Figure("images/s, while trained", "trained", "rate", True),
+    "images_per_second": Figure("images/s, while trained", "trained", "rate"),
     "parameters": Figure("parameters", "counted", "count"),
     "macs": Figure("multiply-adds", "counted", "count"),
     "kept_bytes": Figure("kept for backward, an image", "counted", "bytes"),
     "training_memory": Figure("memory of a step, predicted", "counted", "bytes"),
     "measured_memory": Figure("memory of a step, measured", "measured", "bytes"),
-    "training_rate": Figure("images/s in training", "measured", "rate", True),
-    "inference_rate": Figure("images/s in use", "measured", "rate", True),
+    "training_rate": Figure("images/s in training", "measured", "rate"),
+    "inference_rate": Figure("images/s in use", "measured", "rate"),
 }
 """`train_*` are of the last epoch, while the weights changed; `val_*` and `test_*` of the best."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from statistics import mean, stdev
 from typing import Literal
 
@@ -15,7 +16,7 @@ LEVEL = 0.05
 LEAST_SEEDS = 3
 """With fewer, the spread itself is a guess."""
 
-Verdict = Literal["beyond luck", "within luck", "luck not excluded", "diverged"]
+Verdict = Literal["beyond luck", "luck not excluded", "diverged"]
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,15 @@ def _pairs(study: Study, cells: Sequence[Cell]) -> list[tuple[Cell, Cell]]:
             for one in base
             if cell.value == one.value
         ]
+    if "previous" in study.compare:
+        order = [*by_variant]
+        pairs += [
+            (cell, one)
+            for before, name in pairwise(order)
+            for cell in by_variant[name]
+            for one in by_variant[before]
+            if cell.value == one.value
+        ]
     if "best" in study.compare and base:
         pairs += [(best(by_variant[name]), best(base)) for name in others]
     if "ends" in study.compare:
@@ -93,7 +103,7 @@ def _compare(first: Cell, second: Cell, name: str) -> Comparison:
         *(mean(theirs), stdev(theirs), len(theirs)),
         equal_var=False,
     ).pvalue
-    return Comparison(*titles, difference, float(p), "within luck")
+    return Comparison(*titles, difference, float(p), "luck not excluded")
 
 
 def _corrected(found: list[Comparison]) -> list[Comparison]:
@@ -103,7 +113,7 @@ def _corrected(found: list[Comparison]) -> list[Comparison]:
     for i, one in enumerate(tested):
         assert one.p is not None
         least = max(least, min(1.0, one.p * (len(tested) - i)))
-        verdict: Verdict = "beyond luck" if least < LEVEL else "within luck"
+        verdict: Verdict = "beyond luck" if least < LEVEL else "luck not excluded"
         adjusted[id(one)] = replace(one, p=least, verdict=verdict)
     return [adjusted.get(id(one), one) for one in found]
 

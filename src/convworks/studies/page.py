@@ -5,6 +5,8 @@ from convworks.studies.figures import FIGURES
 from convworks.studies.luck import LEAST_SEEDS
 from convworks.studies.study import Settings, Study, show_value
 
+FIRST = "*Written for the figures that were found first; those above may be another machine's.*"
+
 
 def as_page(found: Answer, command: str, picture: str) -> str:
     """A Markdown page with all of it, written by that command, beside that picture."""
@@ -34,7 +36,7 @@ def as_page(found: Answer, command: str, picture: str) -> str:
         "",
         "## Reading",
         "",
-        reading or "Not read yet: nobody has looked at this result.",
+        f"{FIRST}\n\n{reading}" if reading else "Not read yet: nobody has looked at this result.",
     ]
     text = "\n".join(lines) + "\n"
     while "\n\n\n" in text:
@@ -99,7 +101,9 @@ def _method(found: Answer) -> str:
             " fastest."
         )
     if {"training_memory", "measured_memory"} & set(study.measure):
-        sentences.append("Memory is that of a step of AdamW, the network's weights included.")
+        sentences.append(
+            "Memory is that of a step of AdamW in the run's precision, the weights included."
+        )
     for place in found.places:
         gpu = f" and {place['gpu']}" if place["gpu"] else ""
         sentences.append(

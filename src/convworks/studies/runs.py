@@ -18,9 +18,10 @@ from convworks.bench.speed import measure_rate
 from convworks.data.sources import load_data
 from convworks.data.splits import Data
 from convworks.errors import DivergedError, InputError
+from convworks.measure.memory import predict_memory
+from convworks.measure.summary import summarize
 from convworks.nets.initialization import seeded
 from convworks.nets.registry import create_model
-from convworks.report.compare import entry
 from convworks.report.console import ConsoleProgress
 from convworks.report.curves import CurvesFile
 from convworks.studies.figures import FIGURES
@@ -38,14 +39,12 @@ from convworks.train.config import TrainConfig
 from convworks.train.device import environment
 from convworks.train.loop import fit
 from convworks.train.observer import Observer
-from convworks.train.opening import open_job
+from convworks.train.opening import open_job, recipe_of
 from convworks.train.processes import ALONE
 from convworks.train.run import Run
 
 DIVERGED, COST = "diverged.json", "cost.json"
 """That a training ended without a finite loss, and why; what was measured by the clock."""
-BATCH = 128
-"""For costs, where the study names no batch size."""
 REPEATS = 5
 PLACE = ("cpu", "gpu", "threads", "torch")
 """Of the environment, what figures depend on."""
@@ -108,15 +107,17 @@ class _Task:
         )
 
     def contestant(self) -> Contestant:
-        """The network as `bench` knows it."""
-        batch = self.settings.train.get("batch_size", BATCH)
-        assert isinstance(batch, int)
+        """The network as `bench` knows it, in the run's batch size and precision."""
+        config = TrainConfig(**self.settings.train)  # type: ignore[arg-type]
+        with torch.device("meta"):
+            recipe = recipe_of(self.model(0), self.data, config)
         return Contestant(
             str(self.settings.network),
             len(self.data.classes),
             self.data.channels,
             self.data.image_size,
-            batch,
+            recipe.batch_size,
+            precision_name=config.precision,
             options=dict(self.settings.options),
         )
 
@@ -236,7 +237,12 @@ def _counted(task: _Task, names: list[str]) -> dict[str, Found]:
     wanted = [name for name in names if FIGURES[name].how == "counted"]
     if not wanted:
         return {}
-    costs = asdict(entry(task.contestant()))
+    contestant = task.contestant()
+    model, shape = contestant.on_meta(), contestant.shape
+    costs: dict[str, float] = asdict(summarize(model, shape, depth=0).totals)
+    if "training_memory" in wanted:
+        batch, precision = contestant.batch_size, contestant.precision()
+        costs["training_memory"] = predict_memory(model, shape, batch, precision=precision).total
     return {name: Found((costs[name],), costs[name], None) for name in wanted}
 
 

@@ -11,7 +11,7 @@ from typing import Literal
 from convworks.studies.figures import FIGURES
 
 Budget = Literal["quick", "full"]
-Compare = Literal["each", "best", "ends"]
+Compare = Literal["each", "previous", "best", "ends"]
 Value = int | float | str
 
 

@@ -15,11 +15,11 @@ from convworks.report.compare import (
     as_csv,
     as_markdown,
     columns,
-    contestants_of_runs,
     draw_comparison,
+    entries_of,
     entry,
     pareto,
-    with_accuracy,
+    trained,
 )
 from convworks.train.config import TrainConfig
 
@@ -52,9 +52,10 @@ def test_runs_bring_their_accuracy(tmp_path: Path) -> None:
         config = TrainConfig(epochs=1, seed=seed, out=tmp_path / f"run{seed}", device="cpu")
         run = api.train("lenet", config=config, image_size=16, progress=False)
         folders.append(run.path)
-    contestants = contestants_of_runs(folders, 32)
-    assert contestants == [Contestant("lenet", 10, 1, 16, 32)]
-    found = with_accuracy([entry(contestants[0])], contestants, folders)[0]
+    (group,) = trained(folders, 32)
+    assert group.contestant == Contestant("lenet", 10, 1, 16, 32)
+    (found,) = entries_of([group])
+    assert found.model == "lenet"
     each = [json.loads((f / "summary.json").read_text())["test_accuracy"] for f in folders]
     assert found.accuracy == pytest.approx(sum(each) / 2)
     assert found.accuracy_deviation == pytest.approx(abs(each[0] - each[1]) / 2**0.5)
@@ -63,10 +64,29 @@ def test_runs_bring_their_accuracy(tmp_path: Path) -> None:
     settings["data"]["digest"] = "other"
     (folders[1] / "config.json").write_text(json.dumps(settings))
     with pytest.raises(InputError, match="different pictures: their accuracies do not compare"):
-        with_accuracy([found], contestants, folders)
+        trained(folders, 32)
     (folders[0] / "summary.json").unlink()
     with pytest.raises(InputError, match="is not complete: go on with --resume"):
-        with_accuracy([found], contestants, folders)
+        trained(folders, 32)
+
+
+def test_runs_that_were_trained_otherwise_are_not_averaged(tmp_path: Path) -> None:
+    """Rows are called by what tells them apart; a recipe by its name."""
+    folders = []
+    for i, (options, settings) in enumerate(
+        [({}, {}), ({"activation": "relu"}, {}), ({}, {"recipe": "book"}), ({}, {"lr": 0.5})]
+    ):
+        config = TrainConfig(epochs=1, out=tmp_path / f"run{i}", device="cpu", **settings)  # type: ignore[arg-type]
+        run = api.train("lenet", config=config, options=options, image_size=16, progress=False)
+        folders.append(run.path)
+    found = entries_of(trained(folders, 32))
+    assert [one.runs for one in found] == [1] * 4
+    assert [one.model for one in found] == [
+        "lenet recipe=modern lr=0.008",
+        "lenet activation=relu",
+        "lenet recipe=book",
+        "lenet recipe=modern lr=0.5",
+    ]
 
 
 def test_tables_for_files() -> None:

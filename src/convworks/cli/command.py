@@ -59,6 +59,20 @@ def parse_options(given: Sequence[str]) -> dict[str, object]:
     return options
 
 
+def run_folders(given: Sequence[Path]) -> Sequence[Path]:
+    """Those that hold a run, if any does: runs/* also names what searches and studies keep there.
+
+    The others are told of.
+    """
+    from convworks.train.checkpoint import CONFIG
+
+    runs = [one for one in given if (one / CONFIG).exists()]
+    for one in given if runs else ():
+        if one not in runs:
+            print(f"left out: {one} is no run folder", file=sys.stderr)
+    return runs or given
+
+
 def show(table: Table) -> None:
     """Prints a table, as wide as the terminal, or wide enough for its cells in a pipe."""
     width = None if sys.stdout.isatty() else 120

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import tyro
 from rich.table import Table
 
-from convworks.cli.command import Command, show
+from convworks.cli.command import Command, run_folders, show
 from convworks.cli.summary import parse_shape
 from convworks.errors import UsageError
 from convworks.measure.units import Cost
@@ -83,14 +83,14 @@ class Compare(Command):
             )
             for name in names
         ]
-        contestants += compare.contestants_of_runs(self.runs, self.batch_size)
-        entries = [compare.entry(one) for one in contestants]
+        groups = compare.trained(run_folders(self.runs), self.batch_size)
+        entries = [*map(compare.entry, contestants), *compare.entries_of(groups)]
+        contestants += [one.contestant for one in groups]
         if self.bench:
             entries = [
                 compare.with_speed(entry, benchmark(one))
                 for entry, one in zip(entries, contestants, strict=True)
             ]
-        entries = compare.with_accuracy(entries, contestants, self.runs)
         if self.figure is not None:
             compare.draw_comparison(entries, self.figure, self.cost)
         if self.json:

@@ -1,6 +1,5 @@
 """`convworks report`."""
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import Annotated
 
 import tyro
 
-from convworks.cli.command import Command, DataRoot
+from convworks.cli.command import Command, DataRoot, run_folders
 from convworks.errors import UsageError
 
 
@@ -28,12 +27,6 @@ class Report(Command):
         if not self.runs:
             raise UsageError("Nothing to report: give run folders such as runs/lenet-digits.")
         import convworks as cw
-        from convworks.train.checkpoint import CONFIG
 
-        # runs/* also names what searches and studies keep there
-        runs = [one for one in self.runs if (one / CONFIG).exists()] or self.runs
-        for one in self.runs if len(runs) < len(self.runs) else ():
-            if one not in runs:
-                print(f"left out: {one} is no run folder", file=sys.stderr)
-        path = cw.write_report(runs, self.out, data_root=self.data_root)
+        path = cw.write_report(run_folders(self.runs), self.out, data_root=self.data_root)
         print(f"{path}: {path.stat().st_size / 1e6:.2f} MB; open it in a browser")

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from statistics import mean, stdev
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -19,10 +19,15 @@ from convworks.measure.units import COSTS, Cost, show_bytes
 from convworks.nets.registry import spec_of
 from convworks.report.picture import check_picture, label_points, save_picture
 from convworks.train.checkpoint import read_settings, read_summary
+from convworks.train.job import MAY_DIFFER
+from convworks.train.recipes import Recipe
 from convworks.train.run import build_model
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+DECIDED = tuple(field.name for field in fields(Recipe))
+"""Settings that a recipe decides where they are not given."""
 
 
 @dataclass(frozen=True)
@@ -76,18 +81,47 @@ def with_speed(one: Entry, bench: Bench) -> Entry:
     )
 
 
-def contestants_of_runs(folders: Sequence[Path], batch_size: int) -> list[Contestant]:
-    """The networks that the runs trained, each once. InputError for a folder without a run."""
-    found: list[Contestant] = []
+@dataclass(frozen=True)
+class Trained:
+    """Runs of one network that were trained alike, but for the seed."""
+
+    contestant: Contestant
+    settings: Mapping[str, Any]
+    """Of TrainConfig, without those that change no result."""
+    accuracies: list[float]
+    """On the test part."""
+
+
+def trained(folders: Sequence[Path], batch_size: int) -> list[Trained]:
+    """The runs in these folders, those together that differ by their seeds only.
+
+    InputError for a folder without a run, for a run that is not complete, and for runs on different
+    pictures: their accuracies do not compare.
+    """
+    found: list[Trained] = []
+    data: dict[str, Path] = {}
     for folder in folders:
-        one = _contestant(folder, batch_size)
-        if one not in found:
+        settings, figures = read_settings(folder), read_summary(folder)
+        if figures is None:
+            raise InputError(f"{folder} is not complete: go on with --resume --out {folder}.")
+        data.setdefault(str(settings["data"].get("digest")), folder)
+        if len(data) > 1:
+            first, second = data.values()
+            raise InputError(
+                f"{first} and {second} were trained or tested on different pictures: their"
+                " accuracies do not compare."
+            )
+        free = MAY_DIFFER - {"init"} | {"seed"}
+        alike = {name: value for name, value in settings["train"].items() if name not in free}
+        one = Trained(_contestant(folder, settings, batch_size), alike, [])
+        known = [x for x in found if (x.contestant, x.settings) == (one.contestant, alike)]
+        if not known:
             found.append(one)
+        (known or [one])[0].accuracies.append(figures.test_accuracy)
     return found
 
 
-def _contestant(folder: Path, batch_size: int) -> Contestant:
-    settings = read_settings(folder)
+def _contestant(folder: Path, settings: Mapping[str, Any], batch_size: int) -> Contestant:
     with torch.device("meta"):
         spec = spec_of(build_model(settings, folder))
     assert spec is not None
@@ -101,40 +135,27 @@ def _contestant(folder: Path, batch_size: int) -> Contestant:
     )
 
 
-def with_accuracy(
-    entries: Sequence[Entry], contestants: Sequence[Contestant], folders: Sequence[Path]
-) -> list[Entry]:
-    """The entries with the test accuracy of the runs of their networks.
-
-    InputError for a run that is not complete, and for runs on different pictures: their accuracies
-    do not compare.
-    """
-    accuracies: dict[int, list[float]] = {}
-    data: dict[str, Path] = {}
-    for folder in folders:
-        figures = read_summary(folder)
-        if figures is None:
-            raise InputError(f"{folder} is not complete: go on with --resume --out {folder}.")
-        data.setdefault(str(read_settings(folder)["data"].get("digest")), folder)
-        if len(data) > 1:
-            first, second = data.values()
-            raise InputError(
-                f"{first} and {second} were trained or tested on different pictures: their"
-                " accuracies do not compare."
+def entries_of(groups: Sequence[Trained]) -> list[Entry]:
+    """Their costs and accuracies, called by what tells one from another."""
+    entries = []
+    for one in groups:
+        found, twins = one.accuracies, [x for x in groups if x.contestant == one.contestant]
+        said = [f"{name}={value}" for name, value in one.contestant.options.items()]
+        for name, value in one.settings.items():
+            others = [x for x in twins if x.settings.get(name) != value]
+            if name in DECIDED:  # the recipe's name says as much
+                others = [x for x in others if x.settings["recipe"] == one.settings["recipe"]]
+            said += [f"{name}={value}"] * bool(others)
+        entries.append(
+            replace(
+                entry(one.contestant),
+                model=" ".join([one.contestant.name, *said]),
+                accuracy=mean(found),
+                accuracy_deviation=stdev(found) if len(found) > 1 else None,
+                runs=len(found),
             )
-        one = _contestant(folder, contestants[0].batch_size)
-        accuracies.setdefault(contestants.index(one), []).append(figures.test_accuracy)
-    return [
-        replace(
-            one,
-            accuracy=mean(found),
-            accuracy_deviation=stdev(found) if len(found) > 1 else None,
-            runs=len(found),
         )
-        if (found := accuracies.get(i, []))
-        else one
-        for i, one in enumerate(entries)
-    ]
+    return entries
 
 
 def columns(entries: Sequence[Entry]) -> dict[str, list[str]]:

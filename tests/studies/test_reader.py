@@ -96,6 +96,12 @@ def test_a_point_wins_over_a_variant_over_a_budget_over_what_is_fixed() -> None:
         ('["test_accuracy"]', '["macs"]\nusable = 0.5', "usable needs a figure of training"),
         ('["test_accuracy"]', '["macs"]\nusable = "much"', "usable must be a number above 0"),
         ('["test_accuracy"]', '["macs"]\ncompare = ["all"]', "s.toml: compare has 'all'"),
+        ('["test_accuracy"]', '["macs"]\ncompare = ["each"]', "macs, which no training gives"),
+        (
+            "seeds = 2",
+            'variants = ["relu"]',
+            "s.toml: quick.variants lacks the baseline, 'sigmoid'",
+        ),
     ],
 )
 def test_what_does_not_fit_is_named(old: str, new: str, message: str) -> None:

@@ -87,6 +87,10 @@ class _Reader:
         if baseline not in variants:
             raise self.wrong("baseline", str(unknown("variant", baseline, variants)))
         compare = self.names(table, "compare", "compare", get_args(Compare)) or ("each",)
+        if "compare" in table and FIGURES[measure[0]].how != "trained":
+            raise self.wrong("compare", f"is of {measure[0]}, which no training gives")
+        if "ends" in compare and axis is None:
+            raise self.wrong("compare", 'has "ends", which needs an [axis]')
         usable = self.number(table, "usable", "usable") if "usable" in table else None
         if usable is not None and (
             axis is None or any(isinstance(p.value, str) for p in axis.points)
@@ -120,6 +124,9 @@ class _Reader:
     def complete(self, study: Study) -> None:
         """That every run has a network, data, and settings that training takes."""
         for budget in get_args(Budget):
+            chosen = study.plans[budget].variants
+            if chosen and study.baseline not in chosen and {"each", "best"} & {*study.compare}:
+                raise self.wrong(f"{budget}.variants", f"lacks the baseline, {study.baseline!r}")
             for variant, value, settings in study.cells(budget):
                 where = f"{budget}, {cell_title(variant, value)}"
                 for word in ("network", "data"):
@@ -153,6 +160,7 @@ class _Reader:
             raise self.wrong("axis.scale", 'is "log", which needs values above 0')
         if len({isinstance(point.value, str) for point in points}) > 1:
             raise self.wrong("axis.points", "must have numbers or texts as values, not both")
+        points.sort(key=lambda point: 0.0 if isinstance(point.value, str) else point.value)
         return Axis(self.text(axis, "label", "axis.label"), log, tuple(points))
 
     def plan(self, whole: Table, key: str, variants: Sequence[str], axis: Axis | None) -> Plan:

@@ -239,8 +239,8 @@ def test_data_are_read_once_and_runs_looked_at_once(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     read, looked = [], []
-    load, assess = report.load_data, report.assess
-    monkeypatch.setattr(report, "load_data", lambda *a, **k: (read.append(k), load(*a, **k))[1])
+    load, assess = report.load_again, report.assess
+    monkeypatch.setattr(report, "load_again", lambda *a, **k: (read.append(k), load(*a, **k))[1])
     monkeypatch.setattr(report, "assess", lambda *a: (looked.append(a), assess(*a))[1])
     monkeypatch.chdir(runs[0])
     once = cw.write_report([*runs, ".", str(runs[1])], tmp_path / "page.html")

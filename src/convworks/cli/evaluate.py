@@ -25,7 +25,7 @@ class Evaluate(Command):
     data: Annotated[
         str | None, tyro.conf.arg(metavar="DATA", help_behavior_hint="(default: the run's own)")
     ] = None
-    """A known data set or an image folder with the same classes."""
+    """A known data set, or an image folder with the same classes; of a folder its test/, or all."""
     part: Literal["train", "val", "test"] = "test"
     """Which part of the data."""
     tta: bool = False

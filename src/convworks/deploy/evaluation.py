@@ -96,9 +96,10 @@ def evaluate_network(
     """Tests a run folder's network, or an exported one, on a part of a data set.
 
     With `tta`, by the mean over several views of each picture (`deploy.predict.run_views`).
-    `data` None is the run's own; for an exported file the known set that it was trained on. Raises
-    InputError for a network that is none, for data with other classes or channels, and for a run's
-    own data split otherwise.
+    `data` None is the run's own; for an exported file the known set that it was trained on. Of
+    another image folder all is tested, or its test part where it has one. Raises InputError for a
+    network that is none, for data with other classes or channels, and for its own data split or
+    filled otherwise than when it was trained.
     """
     if part not in PARTS:
         raise unknown("part", part, PARTS)

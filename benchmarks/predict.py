@@ -76,9 +76,8 @@ def contest(path: Path, folder: Path, side: int, rounds: int) -> dict[str, Any]:
             network.run(ready[start : start + BATCH])
 
     def end_to_end() -> None:
-        assert sum(not one.error for one in predict(network, find_pictures([str(folder)]))) == len(
-            ready
-        )
+        found = predict(network, find_pictures(str(folder)))
+        assert sum(not one.error for one in found) == len(ready)
 
     network.run(ready[:BATCH])
     times: dict[str, list[float]] = {"raw": [], "end to end": []}

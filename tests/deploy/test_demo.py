@@ -304,7 +304,7 @@ def test_samples_are_pictures_of_the_test_part_with_their_labels(
 ) -> None:
     samples = draw_samples(digits, 28, tmp_path)
     assert [label for _, label in samples] == [str(i) for i in range(10)]
-    batches = list(pictures(digits.test, 28, len(digits.test)))
+    batches = list(pictures(digits.test, 28))
     pixels, labels = (np.concatenate(part) for part in zip(*batches, strict=True))
     for path, label in samples:
         (place,) = (pixels == decode(path, 1, 28).numpy()).all((1, 2, 3)).nonzero()[0]

@@ -99,7 +99,7 @@ def draw_samples(data: Data, side: int, folder: Path) -> list[tuple[Path, str]]:
     by_class = [np.flatnonzero(labels == i)[:each] for i in range(len(data.classes))]
     chosen = np.concatenate(by_class)[:SAMPLES]
     found: list[tuple[Path, str]] = []
-    for pixels, truth in pictures(data.test.take(torch.from_numpy(chosen)), side, len(chosen)):
+    for pixels, truth in pictures(data.test.take(torch.from_numpy(chosen)), side):
         for one, label in zip(pixels, truth, strict=True):
             path = folder / f"sample{len(found):02}.png"
             Image.fromarray(one[0] if len(one) == 1 else one.transpose(1, 2, 0)).save(path)

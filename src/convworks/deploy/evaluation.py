@@ -123,7 +123,7 @@ def assess(network: Deployed, data: Data, part: Part, *, tta: bool = False) -> E
     images = getattr(data, part)
     rows, labels = [], []
     left_out = LeftOut()
-    for pixels, truth in pictures(images, side, len(images), left_out):
+    for pixels, truth in pictures(images, side, left_out):
         rows.append(run_views(network, pixels) if tta else network.run(pixels))
         labels.append(truth)
     if not rows:

@@ -290,7 +290,7 @@ def _check(
     exact, usual = open_deployed(made, exact=True), open_deployed(made)
     off: list[float] = []
     right = ours = agreed = count = 0
-    for pixels, labels in pictures(data.test, run.preparation.image_size, len(data.test)):
+    for pixels, labels in pictures(data.test, run.preparation.image_size):
         with torch.inference_mode():
             expected = shipped(torch.from_numpy(pixels)).numpy()
         sizes = (len(pixels), *(BATCHES if count == 0 else ()))
@@ -322,13 +322,13 @@ def _ranges(run: Run, data: Data) -> Iterator[Pixels]:
     """Pictures to calibrate with, of all classes: folders are in the order of theirs."""
     chosen = torch.randperm(len(data.train), generator=torch.Generator().manual_seed(0))
     some = data.train.take(chosen[:CALIBRATION])
-    return (pixels for pixels, _ in pictures(some, run.preparation.image_size, CALIBRATION))
+    return (pixels for pixels, _ in pictures(some, run.preparation.image_size))
 
 
 def pictures(
-    images: Images, side: int, count: int, left_out: LeftOut | None = None
+    images: Images, side: int, left_out: LeftOut | None = None
 ) -> Iterator[tuple[Pixels, np.ndarray]]:
-    """Batches of the first pictures of a part at the network's size, and their labels.
+    """Batches of pictures at the network's size, and their labels.
 
     Those that cannot be read are left out.
     """
@@ -340,8 +340,5 @@ def pictures(
         left_out=left_out or LeftOut(),
     )
     for pixels, labels in loader.epoch():
-        if count <= 0:
-            return
         at_size = scale(pixels.float(), side).round().clamp(0, 255).to(torch.uint8)
-        yield at_size[:count].numpy(), labels[:count].numpy()
-        count -= len(pixels)
+        yield at_size.numpy(), labels.numpy()

@@ -90,7 +90,7 @@ def show_data(data: Data) -> "Figure":
 def _taken(images: Images, places: Tensor, side: int) -> tuple[Tensor, list[int]]:
     """Those pictures of a part as the network sees them, uint8, and their labels."""
     taken = images.take(places)
-    batches = list(pictures(taken, side, len(taken)))
+    batches = list(pictures(taken, side))
     pixels = torch.cat([torch.from_numpy(pixels) for pixels, _ in batches])
     return pixels, [int(i) for _, labels in batches for i in labels]
 

@@ -39,6 +39,13 @@ def test_scikit_learns_checks(
     check(estimator)
 
 
+def test_settings_from_numpy_and_what_does_not_go_together() -> None:
+    options = {"epochs": np.int64(1), "batch_size": np.int32(64), "image_size": np.int64(16)}
+    assert len(lenet(**options).fit(PICTURES[:200], DIGITS[:200]).history_) == 1
+    with pytest.raises(UsageError, match="freeze keeps what init brings: give init too"):
+        lenet(freeze=True).fit(PICTURES[:200], DIGITS[:200])
+
+
 def test_fine_tuning_and_patience() -> None:
     """Of ten digits, then of two others' pictures the head alone; it stops when nothing comes."""
     lenet(epochs=4, out="begun").fit(PICTURES[:900], DIGITS[:900])

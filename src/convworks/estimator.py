@@ -138,6 +138,8 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             raise InputError(
                 f"y has one class only ({self.classes_[0]}): there is nothing to learn."
             )
+        if self.freeze and self.init is None:
+            raise UsageError("freeze keeps what init brings: give init too.")
         seed = _seed(self.random_state)
         data = self._data(images, torch.from_numpy(labels).long(), seed)
         with torch.random.fork_rng(devices=[]):
@@ -157,13 +159,13 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             )
             config = TrainConfig(
                 recipe=self.recipe,
-                epochs=self.epochs,
-                batch_size=self.batch_size,
-                lr=self.lr,
+                epochs=_plain(self.epochs),
+                batch_size=_plain(self.batch_size),
+                lr=_plain(self.lr),
                 augment=self.augment,
                 init=None if self.init is None else Path(self.init),
-                freeze=self.freeze,
-                patience=self.patience,
+                freeze=_plain(self.freeze),
+                patience=_plain(self.patience),
                 seed=seed,
                 device=self.device,
                 strict=True,
@@ -250,7 +252,7 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             name, size = "arrays", max(LEAST_SIZE, *images.pixels.shape[2:])
         return make_data(
             Parts(tuple(map(str, self.classes_)), train, test=held_out, val=held_out),
-            DataSpec(name, self.image_size or size, self.validation_fraction, seed),
+            DataSpec(name, _plain(self.image_size) or size, self.validation_fraction, seed),
             title=f"{Path(name).name} without a test part",
             mirror=isinstance(images, FileImages),
         )
@@ -321,6 +323,11 @@ def _to_bytes(values: np.ndarray, black: float, white: float) -> np.ndarray:
         raise InputError(f"fit had values up to 1, X has values up to {top}: divide them by 255.")
     scaled = (values - np.float64(black)) * (255 / (white - black))
     return np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
+
+
+def _plain(value: Any) -> Any:
+    """NumPy's numbers, which grids of settings are made of, as Python's."""
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def _seed(state: int | np.random.RandomState | None) -> int:

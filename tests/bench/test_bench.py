@@ -91,6 +91,10 @@ def test_energy_is_read_where_the_system_tells(
     for name, count in (("intel-rapl:0", 5), ("intel-rapl:1", 7), ("intel-rapl:0:0", 100)):
         (tmp_path / name).mkdir()
         (tmp_path / name / "energy_uj").write_text(f"{count}000000\n")
+        (tmp_path / name / "name").write_text("package-0\n")
+    (tmp_path / "intel-rapl:2").mkdir()  # what counts the packages once more
+    (tmp_path / "intel-rapl:2/energy_uj").write_text("900000000\n")
+    (tmp_path / "intel-rapl:2/name").write_text("psys\n")
     assert energy.joules(CPU) == 12.0
     (tmp_path / "intel-rapl:1/energy_uj").unlink()
     (tmp_path / "intel-rapl:1/energy_uj").mkdir()  # cannot be read

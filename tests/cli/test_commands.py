@@ -355,6 +355,8 @@ def test_summary_tells_the_largest_batch() -> None:
     assert re.search(r"1GiB hold a batch of [\d,]+ in training .* and of [\d,]+ in use", text)
     figures = json.loads(convworks("summary", "lenet", "--memory", "1GiB", "--json").stdout)
     assert 10_000 < figures["largest_batch"]["training"] < figures["largest_batch"]["inference"]
+    normed = json.loads(convworks("summary", "lenet_bn", "--memory", "1GiB", "--json").stdout)
+    assert normed["largest_batch"]["training"] > 1000
 
 
 def test_compare_and_bench_print_what_they_find() -> None:

@@ -17,6 +17,16 @@ def generator(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
+def test_each_side_is_shifted_by_its_own_eighth() -> None:
+    """A row of numbers stays in the picture."""
+    row = torch.randint(1, 256, (200, 1, 1, 40), dtype=torch.uint8)
+    assert random_crop(row, generator(0)).flatten(1).any(1).all()
+    wide = torch.ones(200, 1, 16, 80, dtype=torch.uint8)
+    seen = random_crop(wide, generator(0))[:, 0]
+    assert seen.amax(2).sum(1).min() == 14
+    assert seen.amax(1).sum(1).min() == 70
+
+
 @pytest.mark.parametrize("size", [8, 28, 32])
 def test_a_crop_is_a_shift(size: int) -> None:
     pixels = torch.randint(1, 256, (64, 3, size, size), dtype=torch.uint8)

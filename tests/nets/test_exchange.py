@@ -182,3 +182,16 @@ def test_lenets_exercises() -> None:
     assert [plain.count(k) for k in (nn.Sigmoid, nn.AvgPool2d, nn.Dropout)] == [4, 2, 0]
     dense = cw.create_model("densenet_book", options={"pool": "max"})
     assert isinstance(dense.get_submodule("transition3.pool"), nn.MaxPool2d)
+
+
+@pytest.mark.parametrize("kind", ["depthwise", "grouped"])
+def test_exchanged_convolutions_pass_on_as_large_a_signal(kind: str) -> None:
+    """Drawn as He et al. draw them, also where a sum is over a group's inputs only."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(64, 64, 3, padding=1))
+    exchange(model, conv_kind=kind)  # type: ignore[arg-type]
+    assert len([*model.modules()]) > 2
+    for layer in model.modules():
+        if isinstance(layer, nn.Conv2d):
+            fan_out = layer.out_channels * layer.weight[0, 0].numel() / layer.groups
+            assert layer.weight.std().item() == pytest.approx((2 / fan_out) ** 0.5, rel=0.1)

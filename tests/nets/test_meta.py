@@ -123,3 +123,19 @@ def test_a_network_is_measured_without_pytorchs_compiler() -> None:
         "summarize(model, (3, 224, 224)); assert 'sympy' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_tensors_that_are_no_buffers_are_shapes_too() -> None:
+    class Shifted(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.mean = torch.tensor([0.5, 0.4, 0.3])[:, None, None]
+            self.conv = nn.Conv2d(3, 4, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            result: Tensor = self.conv(x - self.mean)
+            return result
+
+    model = Shifted()
+    assert summarize(model, (3, 8, 8)).totals.macs == 4 * 27 * 36
+    assert model.mean.device.type == "cpu"

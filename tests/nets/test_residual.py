@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from convworks.errors import InputError
 from convworks.nets.densenet import CifarDenseNet, DenseNet
 from convworks.nets.residual import Block, Design, Order, PadShortcut
 from convworks.nets.resnet import CifarResNet, ResNet
@@ -79,6 +80,23 @@ def test_zero_last_begins_as_the_shortcut() -> None:
     stage = model.get_submodule("stage1")
     images = torch.rand(2, 64, 8, 8)
     assert torch.equal(stage(images.clone()), images)
+
+
+@pytest.mark.parametrize("order", ["original", "relu_only_preact", "preact", "norm_after_add"])
+def test_what_begins_as_zero_can_learn(order: Order) -> None:
+    model = ResNet((1, 1, 1, 1), zero_last=True, stem="small", order=order)
+    block = model.get_submodule("stage1.0")
+    assert isinstance(block, Block)
+    assert not block.body(torch.rand(2, 64, 8, 8)).any()
+    model(torch.rand(2, 3, 16, 16)).square().sum().backward()
+    zeros = [weight for weight in block.body.parameters() if weight.ndim > 0 and not weight.any()]
+    gradients = [weight.grad for weight in zeros]
+    assert any(gradient is not None and gradient.any() for gradient in gradients)
+
+
+def test_a_relu_of_zeros_is_refused() -> None:
+    with pytest.raises(InputError, match="zero_last does not go with relu_before_add"):
+        ResNet((1, 1, 1, 1), zero_last=True, stem="small", order="relu_before_add")
 
 
 def test_the_paper_halves_in_the_first_1x1() -> None:

@@ -14,16 +14,18 @@ import torchvision
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from convworks import api
 from convworks.data.sources import load_data
 from convworks.data.splits import Data, Images, MemoryImages
 from convworks.errors import InputError, UsageError
 from convworks.nets.initialization import seeded
 from convworks.nets.registry import create_model
+from convworks.train import loop
 from convworks.train.config import TrainConfig
 from convworks.train.initial import load_initial
 from convworks.train.loop import fit
 from convworks.train.observer import Observer, Plan
-from convworks.train.run import load
+from convworks.train.run import Run, load
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
@@ -92,6 +94,36 @@ def test_fine_tuning_on_few_pictures_beats_training_from_scratch(digits: Data) -
             found[kind].append(run.summary.test_accuracy)
     assert fmean(found["tuned"]) > fmean(found["scratch"]) + 0.05, found
     assert fmean(found["head"]) > fmean(found["scratch"]) + 0.03, found
+
+
+def test_stopped_before_its_first_step_a_run_keeps_what_it_began_with(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The weights of --init are not there any more, or others, when it goes on."""
+    settings = {"epochs": 1, "augment": "none", "device": "cpu"}
+
+    def trained(out: str, **more: object) -> Run:
+        config = TrainConfig(out=Path(out), **settings, **more)  # type: ignore[arg-type]
+        return api.train("lenet", config=config, image_size=12, progress=False)
+
+    trained("first")
+    whole = trained("whole", init=Path("first"), lr=1e-6)
+
+    def crash(*_: object, **__: object) -> None:
+        raise RuntimeError("crash")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(loop, "take_step", crash)
+        with pytest.raises(RuntimeError, match="crash"):
+            trained("stopped", init=Path("first"), lr=1e-6)
+    resumed = api.resume("stopped", progress=False)
+    for name, tensor in whole.model.state_dict().items():
+        assert torch.equal(tensor, resumed.model.state_dict()[name]), name
+    (Path("stopped") / "last.pt").unlink()
+    for name in ("best.safetensors", "summary.json", "metrics.jsonl"):
+        (Path("stopped") / name).unlink()
+    with pytest.raises(InputError, match="stopped before its first weights were kept"):
+        api.resume("stopped", progress=False)
 
 
 @pytest.fixture(scope="module")

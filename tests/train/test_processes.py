@@ -357,6 +357,14 @@ def test_without_restarts_a_killed_process_ends_the_job() -> None:
 
 
 @pytest.mark.slow
+def test_norms_of_several_processes_are_not_computed_again() -> None:
+    words = ("densenet_book", "--set", "recompute=true", "--image-size", "32", "--batch-size", "32")
+    code, _, err = torchrun(2, *TRAIN, *words, "--out", "never")
+    assert code == 1
+    assert "recompute does not go with synchronised norms: add --sync-norms off." in err
+
+
+@pytest.mark.slow
 def test_a_batch_that_cannot_be_shared() -> None:
     code, _, err = torchrun(2, *TRAIN, "--batch-size", "31", "--out", "never")
     assert code == 1

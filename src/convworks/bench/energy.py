@@ -20,6 +20,8 @@ def joules(device: torch.device) -> float | None:
         if counter.parent.name.count(":") != 1:
             continue  # a part of a package
         try:
+            if not (counter.parent / "name").read_text().startswith("package"):
+                continue  # psys counts all packages once more
             total += int(counter.read_text())
         except (OSError, ValueError):
             return None  # often only root may read it

@@ -124,7 +124,8 @@ def measure_rate(step: Callable[[], None], images: int, device: torch.device, re
             rates.append(steps * images / seconds)
             spent += steps * images
         now = joules(device)
-    cost = (now - used) / spent if now is not None and used is not None else None
+    told = now is not None and used is not None and now >= used  # a counter begins anew some day
+    cost = (now - used) / spent if told else None  # type: ignore[operator]
     return Rate(median(rates), min(rates), max(rates), cost)
 
 

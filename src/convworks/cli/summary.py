@@ -85,6 +85,7 @@ class Summary(Command):
 
         def need(batch: int, training: bool) -> int:
             precision = PRECISIONS[self.precision]
+            batch = max(2, batch) if training else batch  # one value has no variance for batch norm
             return predict_memory(model, shape, batch, training=training, precision=precision).total
 
         return {

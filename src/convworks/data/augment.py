@@ -18,13 +18,16 @@ CROP_SHARE = 8
 
 
 def random_crop(pixels: Tensor, generator: Generator, share: Share = WHOLE) -> Tensor:
-    """N×C×H×W, a share of a batch, shifted by up to 1/8 of the side; what comes in is black."""
-    n, _, height, width = pixels.shape
-    pad = max(1, max(height, width) // CROP_SHARE)
-    offsets = torch.randint(0, 2 * pad + 1, (2, n * share.of, 1), generator=generator)
-    rows = (share.cut(offsets[0]) + torch.arange(height)).to(pixels.device)
-    columns = (share.cut(offsets[1]) + torch.arange(width)).to(pixels.device)
-    padded = F.pad(pixels, (pad, pad, pad, pad))
+    """N×C×H×W, a share of a batch, shifted by up to 1/8 of each side; what comes in is black."""
+    n = len(pixels)
+
+    def shifted(side: int) -> tuple[Tensor, int]:
+        pad = max(1, side // CROP_SHARE) if side > 1 else 0
+        offsets = torch.randint(0, 2 * pad + 1, (n * share.of, 1), generator=generator)
+        return (share.cut(offsets) + torch.arange(side)).to(pixels.device), pad
+
+    (rows, above), (columns, beside) = shifted(pixels.shape[2]), shifted(pixels.shape[3])
+    padded = F.pad(pixels, (beside, beside, above, above))
     picture = torch.arange(n, device=pixels.device)[:, None, None]
     cropped = padded.movedim(1, 3)[picture, rows[:, :, None], columns[:, None, :]]
     # `contiguous` would keep one channel's strides, which make convolutions choose channels-last.

@@ -138,4 +138,7 @@ def _make_conv(kind: ConvKind, old: nn.Conv2d) -> nn.Module:
             pointwise=nn.Conv2d(c_in, c_out, 1, bias=bias),
         )
     init_he(new)
+    for layer in new.children():  # whose outputs are sums of a group's inputs only
+        if isinstance(layer, nn.Conv2d):
+            layer.weight.data *= layer.groups**0.5
     return new

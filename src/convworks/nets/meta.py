@@ -183,8 +183,10 @@ class Kernels(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 def on_meta(module: nn.Module) -> nn.Module:
     """A copy whose weights have shapes only: running it takes neither memory nor arithmetic."""
+    attributes = (value for part in module.modules() for value in vars(part).values())
+    tensors = [one for one in attributes if isinstance(one, Tensor)]
     twins: dict[int, object] = {
-        id(tensor): _on_meta(tensor) for tensor in (*module.parameters(), *module.buffers())
+        id(one): _on_meta(one) for one in (*module.parameters(), *module.buffers(), *tensors)
     }
     return copy.deepcopy(module, twins)
 

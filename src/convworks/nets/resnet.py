@@ -27,6 +27,7 @@ from collections.abc import Sequence
 
 from torch import nn
 
+from convworks.errors import InputError
 from convworks.nets.blocks import Stem, global_pool, relu, stem_7x7
 from convworks.nets.initialization import init_he
 from convworks.nets.residual import Block, Design, Order, Shortcut, residual_stage
@@ -36,8 +37,9 @@ class ResNet(nn.Sequential):
     """N×C×S×S images to N×classes logits; any S.
 
     `blocks` and `widths` are of the stages; `stem_width` channels enter the first. The other
-    arguments are `Design`'s. `zero_last`: the last norm of every block begins with γ = 0, so that
-    the block begins as its shortcut (Goyal et al. 2017, arXiv:1706.02677, section 5.1).
+    arguments are `Design`'s. `zero_last`: the last norm of every block begins with γ = 0, or the
+    last convolution with weights of 0 where no norm follows it, so that the block begins as its
+    shortcut (Goyal et al. 2017, arXiv:1706.02677, section 5.1).
     """
 
     def __init__(
@@ -85,7 +87,7 @@ class ResNet(nn.Sequential):
         super().__init__(layers)
         init_he(self)
         if zero_last:
-            _zero_last_norms(self)
+            _zero_last(self, order)
 
 
 class CifarResNet(ResNet):
@@ -123,9 +125,14 @@ class CifarResNet(ResNet):
         )
 
 
-def _zero_last_norms(model: nn.Module) -> None:
-    """γ = 0 in the last norm of every block's body."""
+def _zero_last(model: nn.Module, order: Order) -> None:
+    """Weights 0 in the last norm of every block's body, or in the convolution that stands there."""
+    if order == "relu_before_add":
+        raise InputError(
+            "zero_last does not go with relu_before_add: its ReLU would learn nothing."
+        )
     for block in model.modules():
         if isinstance(block, Block):
-            norms = [m for m in block.body.modules() if isinstance(m, nn.BatchNorm2d)]
-            nn.init.zeros_(norms[-1].weight)
+            kinds = nn.BatchNorm2d, nn.Conv2d
+            last = [layer for layer in block.body.children() if isinstance(layer, kinds)][-1]
+            nn.init.zeros_(last.weight)

@@ -192,14 +192,16 @@ class Job:
         }
 
     def begin(self, resume: bool) -> None:
-        """Reads where the run stands, or writes the config of a new one."""
+        """Reads where the run stands, or writes the config and the weights of a new one."""
         if resume:
             self.restore()
             self.pictures.known(self.path)
             if checkpoint.read_summary(self.path) is None:
                 self.pictures.look((self.train, self.val, self.test))
-        elif self.processes.first:
-            checkpoint.write_json(self.path / checkpoint.CONFIG, self.settings())
+        else:
+            if self.processes.first:
+                checkpoint.write_json(self.path / checkpoint.CONFIG, self.settings())
+            self.save()  # weights that --init or the caller gave cannot be drawn again
         if self.processes.first:
             self.pictures.write(self.path)
 
@@ -222,7 +224,8 @@ class Job:
 
     def restore(self) -> None:
         """Reads last.pt; InputError when the run was begun with other settings."""
-        self._check_same(checkpoint.read_settings(self.path))
+        begun = checkpoint.read_settings(self.path)
+        self._check_same(begun)
         saved = checkpoint.load_last(self.path)
         best = self.path / checkpoint.BEST
         if saved is None:
@@ -230,6 +233,11 @@ class Job:
                 raise InputError(
                     f"{self.path} has lost its {checkpoint.LAST}: begin a new run from its best"
                     f" weights with --init {self.path}."
+                )
+            if begun["init"] is not None:
+                raise InputError(
+                    f"{self.path} was stopped before its first weights were kept: remove it, and"
+                    " begin again."
                 )
             return
         try:

@@ -193,6 +193,8 @@ def _network(
     elif config.fsdp == "off":
         network = with_small_maps(model, summary, device, network)
     if not processes.alone and config.sync_norms == "on":
+        if any(getattr(part, "recompute", False) for part in model.modules()):
+            raise InputError("recompute does not go with synchronised norms: add --sync-norms off.")
         network = with_synced_norms(network)
     return network
 

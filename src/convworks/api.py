@@ -29,6 +29,7 @@ from convworks.train.processes import together
 from convworks.train.rates import RateTest, find_lr
 from convworks.train.recipes import BOOK
 from convworks.train.run import Run, build_model, evaluate, load, load_again, read_config
+from convworks.train.weights import hash_of_weights
 
 __all__ = [
     "Bench",
@@ -200,8 +201,8 @@ def repeat(
 
     Network, pictures, split, settings and seed are the run's; `config` None is its own too. On the
     same machine's CPU, with the same PyTorch and threads, the result is the same to the last bit.
-    `data` is where an image folder now lies. Raises InputError when the pictures, or the file of
-    weights that the run began with, are others now.
+    `data` is where an image folder now lies. Raises InputError when the pictures, or the weights
+    that the run began with, are others now.
     """
     folder = Path(path)
     settings = read_settings(folder)
@@ -212,6 +213,13 @@ def repeat(
             raise InputError(
                 f"{loaded.title} are no longer the pictures that {folder} was trained on: train"
                 " anew, with the settings in its config.json."
+            )
+        begun = settings.get("begun_with")
+        drawn = config.init is None and config.seed == settings["train"]["seed"]
+        if drawn and begun not in (None, hash_of_weights(network.state_dict())):
+            raise InputError(
+                f"{folder} began with weights that its seed does not give: they came from Python."
+                " Train anew there, or name them with --init."
             )
         known = (settings.get("init") or {}).get("sha256")
         init = config.init

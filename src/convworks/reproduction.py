@@ -12,7 +12,7 @@ from convworks.bench.claims.claim import Judged, judge, judge_trained
 from convworks.bench.claims.training import DATA, INITIALIZATION, unlike_printed
 from convworks.errors import TrainingError
 from convworks.nets.initialization import seeded
-from convworks.train.checkpoint import CONFIG, LAST, SUMMARY
+from convworks.train.checkpoint import LAST, SUMMARY
 from convworks.train.config import TrainConfig
 from convworks.train.recipes import BOOK
 from convworks.train.run import Run
@@ -76,7 +76,6 @@ def _train_as_printed(
 def _begin_as_printed(
     name: str, folder: Path, epochs: int | None, root: str | Path | None, progress: bool
 ) -> Run:
-    (folder / CONFIG).unlink(missing_ok=True)  # begun and not saved: its weights are unknown
     data = load_data(DATA, image_size=BOOK[name].image_size, root=root)
     network = seeded(
         0,

@@ -126,6 +126,25 @@ def test_stopped_before_its_first_step_a_run_keeps_what_it_began_with(
         api.resume("stopped", progress=False)
 
 
+def test_weights_from_python_are_not_taken_for_the_seeds() -> None:
+    """`repeat` draws them anew, which gives those that `train` began with and no others."""
+    data = load_data("digits", image_size=12)
+
+    def small(seed: int) -> nn.Module:
+        make = lambda: create_model("lenet", num_classes=10, in_channels=1, image_size=12)  # noqa: E731
+        return seeded(seed, make)
+
+    for seed, out in ((0, "drawn"), (7, "given")):
+        config = TrainConfig(epochs=1, out=Path(out), device="cpu")
+        api.fit(small(seed), data, config, progress=False)
+    config = replace(load("drawn").config, out=Path("again"))
+    again = api.repeat("drawn", config, progress=False)
+    for name, tensor in load("drawn").model.state_dict().items():
+        assert torch.equal(tensor, again.model.state_dict()[name]), name
+    with pytest.raises(InputError, match="began with weights that its seed does not give"):
+        api.repeat("given", progress=False)
+
+
 @pytest.fixture(scope="module")
 def torchvisions() -> nn.Module:
     torch.manual_seed(0)

@@ -32,7 +32,7 @@ from convworks.train.processes import Processes
 from convworks.train.recipes import Recipe
 from convworks.train.run import Metrics
 from convworks.train.small_maps import Network
-from convworks.train.weights import Weights
+from convworks.train.weights import Weights, hash_of_weights
 
 MAY_DIFFER = frozenset(
     (
@@ -199,8 +199,10 @@ class Job:
             if checkpoint.read_summary(self.path) is None:
                 self.pictures.look((self.train, self.val, self.test))
         else:
+            weights = self.weights.complete(self.model.state_dict())
             if self.processes.first:
-                checkpoint.write_json(self.path / checkpoint.CONFIG, self.settings())
+                begun = {**self.settings(), "begun_with": hash_of_weights(weights)}
+                checkpoint.write_json(self.path / checkpoint.CONFIG, begun)
             self.save()  # weights that --init or the caller gave cannot be drawn again
         if self.processes.first:
             self.pictures.write(self.path)

@@ -2,10 +2,22 @@
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
+from hashlib import sha256
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+
+def hash_of_weights(state: Mapping[str, Tensor]) -> str:
+    """SHA-256 of the numbers, in the order of their names."""
+    found = sha256()
+    for name, tensor in sorted(state.items()):
+        found.update(name.encode())
+        found.update(
+            tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+        )
+    return found.hexdigest()
 
 
 class Weights:

@@ -100,8 +100,10 @@ def test_a_run_killed_inside_an_epoch_goes_on_inside_it() -> None:
     whole = convworks("train", *arguments, "--out", "whole")
     assert whole.returncode == 0, whole.stderr
     process = Command("train", *arguments, "--out", "killed")
-    while not Path("killed/last.pt").exists():
-        time.sleep(0.01)
+    last, seen = Path("killed/last.pt"), set[int]()
+    while len(seen) < 2:  # the first is written when the run begins
+        seen |= {last.stat().st_ino} if last.exists() else set()
+        time.sleep(0.005)
     process.send_signal(signal.SIGKILL)
     assert process.end().returncode == -signal.SIGKILL
     assert not Path("killed/metrics.jsonl").exists()  # the first epoch was not over

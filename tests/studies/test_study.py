@@ -142,7 +142,8 @@ def test_the_command_writes_table_json_picture_and_page(small: Path) -> None:
         "![Does a ReLU help LeNet?](page.svg)",
         "3 seeds for each row",
         "PyTorch ",
-        "## Reading\n\nRead.\n",
+        "## Reading\n\n*Written for the figures that were found first;",
+        "\n\nRead.\n",
     ):
         assert part in page
     assert Path("page.svg").stat().st_size > 10_000

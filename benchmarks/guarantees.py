@@ -45,7 +45,7 @@ def guided() -> dict[str, dict[str, int]]:
             done = subprocess.run(words, capture_output=True, text=True, cwd=folder)
         counts = re.findall(r"(?:^#|^Done )(\d+)", done.stderr, re.MULTILINE)
         found[kind] = {"tried": max(map(int, counts)), "findings": int(done.returncode != 0)}
-        print(kind, found[kind], flush=True)
+        print(kind, found[kind], file=sys.stderr, flush=True)
     return found
 
 
@@ -61,7 +61,7 @@ def write_page(found: dict[str, Any]) -> None:
     place, killed, fuzzed = found["environment"], found["kills"], found["malformed"]
     kinds = {name: each for name, each in fuzzed.items() if name != "findings"}
     tried = sum(sum(each.values()) for each in kinds.values())
-    led = found["guided"].values()
+    led = found.get("guided", {}).values()  # not measured yet where there is none
     lines = [
         "# Guarantees",
         "",
@@ -77,9 +77,12 @@ def write_page(found: dict[str, Any]) -> None:
         f" {killed['processes_that_failed']} could not be resumed |",
         f"| malformed input is taken, or refused in one line | {tried:,} inputs |"
         f" {len(fuzzed['findings'])} |",
-        f"| the same, each input made to reach new branches of the program (atheris) |"
-        f" {sum(each['tried'] for each in led):,} inputs |"
-        f" {sum(each['findings'] for each in led)} |",
+        *[
+            "| the same, inputs made to reach new branches of the program (atheris) |"
+            f" {sum(each['tried'] for each in led):,} inputs |"
+            f" {sum(each['findings'] for each in led)} |"
+        ]
+        * bool(led),
         f"| no file runs code or takes memory for what it only claims, when it is loaded |"
         f" {found['hostile']['tests'] + found['hostile']['failed']} tests with hostile files |"
         f" {found['hostile']['failed']} |",

@@ -215,7 +215,7 @@ def repeat(
                 " anew, with the settings in its config.json."
             )
         begun = settings.get("begun_with")
-        drawn = config.init is None and config.seed == settings["train"]["seed"]
+        drawn = config.init is None and config.seed == settings["train"].get("seed")
         if drawn and begun not in (None, hash_of_weights(network.state_dict())):
             raise InputError(
                 f"{folder} began with weights that its seed does not give: they came from Python."

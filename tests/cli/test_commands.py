@@ -9,12 +9,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from rich.table import Table
 from safetensors.torch import load_file
 
 from command import Command, convworks
 from conftest import write_digits
 from convworks import api, cli
 from convworks.cli import run
+from convworks.cli.command import show
 
 FAST = ["--epochs", "2", "--image-size", "16"]
 """LeNet on digits in about a second."""
@@ -394,3 +396,13 @@ def test_ctrl_c_that_a_library_made_another_error_of(
     monkeypatch.setattr(api, "train", train)
     assert cli.run(["train"]) == 130
     assert capsys.readouterr().err == "convworks: Stopped.\n"
+
+
+def test_names_in_tables_are_only_text(capsys: pytest.CaptureFixture[str]) -> None:
+    table = Table("class")
+    names = ("[old] cars", "a[/b]", ":smile:")
+    for name in names:
+        table.add_row(name)
+    show(table)
+    shown = capsys.readouterr().out
+    assert all(name in shown for name in names)

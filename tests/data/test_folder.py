@@ -277,6 +277,25 @@ def test_what_is_kept_is_bounded(
         epochs(photographs, 1, crop=False, workers=1)
 
 
+def test_a_containers_files_in_memory_count_as_free(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The system gives them up for it; and the processes of torchrun share what is free."""
+    monkeypatch.setattr(kept, "GROUP", tmp_path)
+    for name, text in (
+        ("memory.max", "1000000"),
+        ("memory.current", "900000"),
+        ("memory.stat", "anon 200000\ninactive_file 700000\n"),
+    ):
+        (tmp_path / name).write_text(text)
+    assert kept.free_memory() == 800_000
+    assert kept.keep(20, 1, 100) is not None
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    assert kept.keep(20, 1, 100) is None
+    (tmp_path / "memory.max").write_text("max")
+    assert kept.free_memory() > 1_000_000
+
+
 def test_a_squeezed_picture_is_cut_as_a_whole_one(photographs: FileImages) -> None:
     """The same place in the picture, up to sampling."""
     for path in photographs.paths:

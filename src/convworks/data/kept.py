@@ -10,6 +10,8 @@ LARGEST = 4 * 2**30
 machine, so that the pixels that a network sees do not depend on the memory there is."""
 SHARE = 0.25
 """Of the free memory, at most."""
+GROUP = Path("/sys/fs/cgroup")
+"""Where Linux tells what a container may take."""
 
 
 Pixels = tuple[np.ndarray, tuple[int, int]]
@@ -60,10 +62,9 @@ def free_memory() -> int:
     except (OSError, StopIteration):
         return 0
     try:
-        group = Path("/sys/fs/cgroup")
-        limit = int((group / "memory.max").read_text())
-        taken = int((group / "memory.current").read_text())
-        stat = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+        limit = int((GROUP / "memory.max").read_text())
+        taken = int((GROUP / "memory.current").read_text())
+        stat = dict(line.split() for line in (GROUP / "memory.stat").read_text().splitlines())
         free = min(free, limit - taken + int(stat["inactive_file"]))  # files are given up for it
     except (OSError, ValueError, KeyError):  # no limit is written as "max"
         pass

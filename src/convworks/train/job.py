@@ -35,7 +35,7 @@ from convworks.train.small_maps import Network
 from convworks.train.weights import Weights, hash_of_weights
 
 MAY_DIFFER = frozenset(
-    (
+    [
         "out",
         "device",
         "workers",
@@ -45,7 +45,7 @@ MAY_DIFFER = frozenset(
         "save_every",
         "strict",
         "max_unreadable",
-    )
+    ]
 )
 """Settings that a resumed run may have otherwise than when it was begun."""
 
@@ -236,7 +236,7 @@ class Job:
                     f"{self.path} has lost its {checkpoint.LAST}: begin a new run from its best"
                     f" weights with --init {self.path}."
                 )
-            if begun["init"] is not None:
+            if begun.get("init") is not None:
                 raise InputError(
                     f"{self.path} was stopped before its first weights were kept: remove it, and"
                     " begin again."

@@ -36,9 +36,15 @@ def test_sixteen_bits_halve_the_activations() -> None:
     assert 0.5 * whole.activations < half.activations < 0.95 * whole.activations
 
 
-def test_recomputing_needs_less() -> None:
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+def test_recomputing_needs_less(precision: torch.dtype) -> None:
     plain, again = (
-        predict_memory(create_model("densenet_bc100_12", options=options), (3, 32, 32), 64).total
+        predict_memory(
+            create_model("densenet_bc100_12", options=options),
+            (3, 32, 32),
+            64,
+            precision=precision,
+        ).total
         for options in ({}, {"recompute": True})
     )
     assert again < 0.6 * plain

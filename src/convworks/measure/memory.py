@@ -72,8 +72,12 @@ def predict_memory(
     live = _Live(known=[*twin.parameters(), *twin.buffers()])
     for parameter in trained:
         parameter.register_post_accumulate_grad_hook(live.note_gradient)  # type: ignore[no-untyped-call]
-    kept = 0
-    with live, torch.set_grad_enabled(training), _Autocast(precision):
+    autocast, kept = _Autocast(precision), 0
+    for layer in twin.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            # backward() leaves the mode: what it computes again has to enter it.
+            layer.forward = autocast.around(layer.forward)  # type: ignore[method-assign]
+    with live, torch.set_grad_enabled(training), autocast:
         images = torch.empty(batch, *shape, device="meta")
         try:
             output = twin(images)
@@ -122,6 +126,15 @@ class _Autocast(TorchFunctionMode):
         super().__init__()
         self.precision = precision
         self.casts: dict[int, Tensor] = {}
+
+    def around(self, forward: Callable[..., Any]) -> Callable[..., Any]:
+        """The same function inside the mode."""
+
+        def inside(*args: Any, **kwargs: Any) -> Any:
+            with self:
+                return forward(*args, **kwargs)
+
+        return inside
 
     def __torch_function__(
         self,

@@ -56,8 +56,7 @@ def _as_printed(name: str, folder: Path) -> Run | str:
     """A run as the documents trained it, or why there is none."""
     if not (folder / SUMMARY).exists():
         return "left out by --quick" if not folder.exists() else f"{folder} is not complete"
-    run = load(folder)
-    return unlike_printed(run, name) or run
+    return unlike_printed(folder, name) or load(folder)
 
 
 def _train_as_printed(
@@ -66,8 +65,8 @@ def _train_as_printed(
     """The book's training of a network, with the initialization of the documents."""
     try:
         if (folder / LAST).exists():
-            run = resume(folder, data_root=root, progress=progress)
-            return unlike_printed(run, name) or run
+            unlike = unlike_printed(folder, name)
+            return unlike or resume(folder, data_root=root, progress=progress)
         return _begin_as_printed(name, folder, epochs, root, progress)
     except TrainingError as error:
         return str(error)

@@ -243,7 +243,7 @@ def test_a_stopped_training_goes_on(fashion_root: Path, tmp_path: Path) -> None:
     stopped, straight = (cw.load(one) for one in (folder, whole / "lenet"))
     assert len(stopped.history) == 2
     assert [x.train_loss for x in stopped.history] == [x.train_loss for x in straight.history]
-    assert unlike_printed(stopped, "lenet") == ""
+    assert unlike_printed(folder, "lenet") == ""
 
 
 def test_a_run_of_other_settings_is_not_the_documents(tmp_path: Path, run: cw.Run) -> None:
@@ -253,6 +253,13 @@ def test_a_run_of_other_settings_is_not_the_documents(tmp_path: Path, run: cw.Ru
     assert accuracy.verdict == "not run"
     assert "initialization paper, not xavier; data digits, not fashion_mnist" in accuracy.reason
     assert "optimizer adamw, not sgd" in accuracy.reason
+    shutil.copytree(run.path, tmp_path / "stopped" / "lenet_bn")
+    (tmp_path / "stopped" / "lenet_bn" / "summary.json").unlink()
+    before = {file.name: file.read_bytes() for file in (tmp_path / "stopped/lenet_bn").iterdir()}
+    again = cw.reproduce("batch-norm", runs=tmp_path / "stopped", progress=False)
+    assert [one.reason.replace("stopped", "runs") for one in again] == [x.reason for x in judged]
+    after = {file.name: file.read_bytes() for file in (tmp_path / "stopped/lenet_bn").iterdir()}
+    assert after == before  # not gone on with
 
 
 def test_a_training_that_fails_is_a_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,13 +1,14 @@
 """What the documents' trainings end with, and on what settings: those of the `book` recipe."""
 
 from dataclasses import asdict
+from pathlib import Path
 
 from convworks.bench.claims.claim import EPOCHS, Claim, TrainedClaim
 from convworks.nets.registry import Initialization
 from convworks.train.checkpoint import read_settings
 from convworks.train.config import TrainConfig
 from convworks.train.recipes import BOOK, resolve
-from convworks.train.run import Run
+from convworks.train.run import read_config
 
 INITIALIZATION: Initialization = "xavier"
 DATA = "fashion_mnist"
@@ -88,24 +89,25 @@ SETTINGS = (
 )
 
 
-def unlike_printed(run: Run, network: str) -> str:
-    """In what a run is not the documents' training of that network; empty where it is.
+def unlike_printed(folder: Path, network: str) -> str:
+    """In what the run there is not the documents' training of that network; empty where it is.
 
-    Its length is looked at where its figures are judged.
+    Its length is looked at where its figures are judged. Raises InputError when there is no run.
     """
-    settings = read_settings(run.path)
+    settings = read_settings(folder)
     recipe = resolve(TrainConfig(recipe="book", epochs=EPOCHS), network, 60_000, mirror=True)
-    model, trained = settings.get("model") or {}, run.config.to_dict()
+    model, data = settings.get("model") or {}, settings["data"]
+    trained = read_config(settings, folder).to_dict()
     asked: dict[str, tuple[object, object]] = {
         "model": (network, model.get("name")),
         "initialization": (INITIALIZATION, model.get("initialization")),
         "options": ({}, model.get("options")),
-        "data": (DATA, run.data.get("name")),
-        "image size": (BOOK[network].image_size, run.data.get("image_size")),
+        "data": (DATA, data.get("name")),
+        "image size": (BOOK[network].image_size, data.get("image_size")),
         "seed": (0, trained["seed"]),
         "init": (None, trained["init"]),
         **{name: (value, trained[name]) for name, value in asdict(recipe).items()},
     }
     del asked["epochs"]
     unlike = [f"{name} {got}, not {want}" for name, (want, got) in asked.items() if got != want]
-    return f"{run.path} has {'; '.join(unlike)}" if unlike else ""
+    return f"{folder} has {'; '.join(unlike)}" if unlike else ""

@@ -53,13 +53,14 @@ def test_runs_bring_their_accuracy(tmp_path: Path) -> None:
         run = api.train("lenet", config=config, image_size=16, progress=False)
         folders.append(run.path)
     (group,) = trained(folders, 32)
-    assert group.contestant == Contestant("lenet", 10, 1, 16, 32)
+    assert group.contestant == Contestant("lenet", 10, 1, 16, 32, stem="paper")
     (found,) = entries_of([group])
     assert found.model == "lenet"
     each = [json.loads((f / "summary.json").read_text())["test_accuracy"] for f in folders]
     assert found.accuracy == pytest.approx(sum(each) / 2)
     assert found.accuracy_deviation == pytest.approx(abs(each[0] - each[1]) / 2**0.5)
     assert found.runs == 2
+    assert trained([*folders, folders[0]], 32) == [group]  # a seed counts once
     settings = json.loads((folders[1] / "config.json").read_text())
     settings["data"]["digest"] = "other"
     (folders[1] / "config.json").write_text(json.dumps(settings))
@@ -87,6 +88,21 @@ def test_runs_that_were_trained_otherwise_are_not_averaged(tmp_path: Path) -> No
         "lenet recipe=book",
         "lenet recipe=modern lr=0.5",
     ]
+
+
+def test_runs_that_began_otherwise_are_not_averaged(tmp_path: Path) -> None:
+    """The stem is another network's cost, the drawing of the weights another training."""
+    folders, data = [], cw.load_data("digits", image_size=32)
+    for i, begun in enumerate([{}, {"stem": "paper"}, {"initialization": "xavier"}]):
+        model = cw.create_model("resnet18", num_classes=10, in_channels=1, image_size=32, **begun)
+        config = TrainConfig(epochs=1, batch_size=512, out=tmp_path / f"run{i}", device="cpu")
+        folders.append(cw.fit(model, data, config, progress=False).path)
+    small, paper, xavier = entries_of(trained(folders, 32))
+    assert small.model == "resnet18 stem=small initialization=paper"
+    assert paper.model == "resnet18 stem=paper initialization=paper"
+    assert xavier.model == "resnet18 stem=small initialization=xavier"
+    assert paper.macs < small.macs / 10
+    assert xavier.macs == small.macs
 
 
 def test_tables_for_files() -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Literal
 
 import torch
 from torch import nn
@@ -28,6 +29,7 @@ class Contestant:
     device_name: str = "auto"
     precision_name: str = "auto"
     options: dict[str, object] = field(default_factory=dict)
+    stem: Literal["auto", "paper", "small"] = "auto"
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -47,6 +49,7 @@ class Contestant:
             num_classes=self.num_classes,
             in_channels=self.in_channels,
             image_size=self.image_size,
+            stem=self.stem,
             options=self.options,
         )
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 import tyro
 
 from convworks.cli.bench import BenchCommand
-from convworks.cli.command import PARSING, Command
+from convworks.cli.command import Command
 from convworks.cli.compare import Compare
 from convworks.cli.demo import Demo
 from convworks.cli.evaluate import Evaluate
@@ -75,7 +75,6 @@ def run(arguments: Sequence[str]) -> int:
             prog="convworks",
             description=DESCRIPTION,
             args=list(arguments),
-            config=PARSING,
         )
         command.run(arguments[1:])
     except KeyboardInterrupt as stop:

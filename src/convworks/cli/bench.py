@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 from rich.table import Table
 
-from convworks.cli.command import Command, Options, parse_options, show
+from convworks.cli.command import Command, Flag, Options, parse_options, show
 from convworks.cli.summary import parse_shape
 from convworks.errors import UsageError
 from convworks.measure.units import show_bytes
@@ -49,11 +49,11 @@ class BenchCommand(Command):
         Path | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="(default: none)")
     ] = None
     """Draw the roofline, of training unless --layers use, as SVG, PNG or PDF."""
-    remeasure: bool = False
+    remeasure: Flag = False
     """Measure this machine's own peaks anew; they are kept from the first time on."""
     options: Options = ()
     """Make the network otherwise, as by se=16: its file below convworks/nets says what there is."""
-    json: bool = False
+    json: Flag = False
     """Print JSON."""
 
     def run(self, _arguments: Sequence[str], /) -> None:

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from convworks.errors import UsageError
+from convworks.measure.display import width_in_files
 
 Options = Annotated[
     tuple[str, ...],
@@ -29,15 +30,15 @@ DataRoot = Annotated[
 ]
 """Where known data sets lie or are downloaded to."""
 
-PARSING = (tyro.conf.FlagCreatePairsOff,)
-"""How options are read: a flag has no --no- form."""
+Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
+"""It has no --no- form, as only settings of a training have, which --resume and --like begin with."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Command(ABC):
     """A command: its fields are its options, their texts the help."""
 
-    debug: bool = False
+    debug: Flag = False
     """On a failure, show the traceback too."""
 
     @abstractmethod
@@ -75,7 +76,7 @@ def run_folders(given: Sequence[Path]) -> Sequence[Path]:
 
 def show(table: Table) -> None:
     """Prints a table, as wide as the terminal, or wide enough for its cells in a pipe."""
-    width = None if sys.stdout.isatty() else 120
+    width = None if sys.stdout.isatty() else width_in_files(table)
     console = Console(width=width, markup=False, emoji=False)  # a class may be called [old]
     with console.capture() as captured:
         console.print(table)

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import tyro
 from rich.table import Table
 
-from convworks.cli.command import Command, run_folders, show
+from convworks.cli.command import Command, Flag, run_folders, show
 from convworks.cli.summary import parse_shape
 from convworks.errors import UsageError
 from convworks.measure.units import Cost
@@ -35,7 +35,7 @@ class Compare(Command):
     """How many classes the networks of the zoo tell apart."""
     batch_size: int = 128
     """Images in one step, for memory and speed."""
-    bench: bool = False
+    bench: Flag = False
     """Measure the speed of each network here, which takes minutes."""
     format: Shown = "table"
     """How to print it; csv, and JSON, hold every figure unrounded."""
@@ -43,9 +43,9 @@ class Compare(Command):
         Path | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="(default: none)")
     ] = None
     """Draw accuracy against cost as SVG, PNG or PDF; needs --runs."""
-    cost: Cost = "macs"
+    cost: Annotated[Cost | None, tyro.conf.arg(help_behavior_hint="(default: macs)")] = None
     """What the figure sets accuracy against."""
-    json: bool = False
+    json: Flag = False
     """Print JSON."""
 
     def run(self, _arguments: Sequence[str], /) -> None:
@@ -73,10 +73,14 @@ class Compare(Command):
             raise UsageError(f"compare takes square images such as 3x224x224, not {self.input}.")
         if self.figure is not None:
             check_picture(self.figure)
+        elif self.cost is not None:
+            raise UsageError("--cost is for the figure: give --figure FILE too.")
+        if self.cost == "latency_ms" and not self.bench:
+            raise UsageError("--cost latency_ms is measured: give --bench too.")
         contestants = [
             Contestant(
                 name,
-                num_classes=self.classes or ZOO[name].classes,
+                num_classes=ZOO[name].classes if self.classes is None else self.classes,
                 in_channels=(shape or ZOO[name].input)[0],
                 image_size=(shape or ZOO[name].input)[1],
                 batch_size=self.batch_size,
@@ -84,6 +88,10 @@ class Compare(Command):
             for name in names
         ]
         groups = compare.trained(run_folders(self.runs), self.batch_size)
+        if self.figure is not None and len(groups) < 2:  # said before minutes of --bench
+            raise UsageError(
+                "--figure sets accuracy against cost: give --runs of two networks or more."
+            )
         entries = [*map(compare.entry, contestants), *compare.entries_of(groups)]
         contestants += [one.contestant for one in groups]
         if self.bench:
@@ -92,7 +100,7 @@ class Compare(Command):
                 for entry, one in zip(entries, contestants, strict=True)
             ]
         if self.figure is not None:
-            compare.draw_comparison(entries, self.figure, self.cost)
+            compare.draw_comparison(entries, self.figure, self.cost or "macs")
         if self.json:
             print(json.dumps([asdict(entry) for entry in entries], indent=2))
         elif self.format == "csv":

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 from rich.table import Table
 
-from convworks.cli.command import Command, DataRoot, show
+from convworks.cli.command import Command, DataRoot, Flag, show
 
 if TYPE_CHECKING:
     from convworks.deploy.evaluation import Evaluation
@@ -28,12 +28,12 @@ class Evaluate(Command):
     """A known data set, or an image folder with the same classes; of a folder its test/, or all."""
     part: Literal["train", "val", "test"] = "test"
     """Which part of the data."""
-    tta: bool = False
+    tta: Flag = False
     """Test-time augmentation: the mean of a picture and two shifted ones; thrice the work.
     Of their mirror images too where the run was trained with such; six times the work."""
     data_root: DataRoot = None
     """Where known data sets lie or are downloaded to."""
-    json: bool = False
+    json: Flag = False
     """Print JSON, with the confusion matrix."""
 
     def run(self, _arguments: Sequence[str], /) -> None:

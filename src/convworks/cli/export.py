@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from convworks.cli.command import Command, DataRoot
+from convworks.cli.command import Command, DataRoot, Flag
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +19,7 @@ class Export(Command):
     """The run's folder."""
     format: Literal["onnx", "openvino", "pt2"] = "onnx"
     """For ONNX Runtime, OpenVINO, or torch.export."""
-    int8: bool = False
+    int8: Flag = False
     """Weights and activations in 8 bits, for onnx and openvino."""
     out: Annotated[
         Path | None,
@@ -32,7 +32,7 @@ class Export(Command):
     """What the file is tested with, where the run's image folder has moved."""
     data_root: DataRoot = None
     """Where known data sets lie or are downloaded to."""
-    json: bool = False
+    json: Flag = False
     """Print JSON."""
 
     def run(self, _arguments: Sequence[str], /) -> None:

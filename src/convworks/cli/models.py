@@ -8,7 +8,7 @@ from typing import Annotated
 import tyro
 from rich.table import Table
 
-from convworks.cli.command import Command, show
+from convworks.cli.command import Command, Flag, show
 from convworks.errors import unknown
 from convworks.nets.registry import list_models
 from convworks.nets.zoo import ZOO
@@ -20,7 +20,7 @@ class Models(Command):
 
     pattern: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="PATTERN")] = "*"
     """Only names that match, in the shell's manner."""
-    json: bool = False
+    json: Flag = False
     """Print JSON."""
 
     def run(self, _arguments: Sequence[str], /) -> None:

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from convworks.cli.command import Command
+from convworks.cli.command import Command, Flag
 from convworks.errors import ConvworksError, UsageError
 
 
@@ -25,7 +25,7 @@ class Predict(Command):
     standard input."""
     top: int = 1
     """So many labels for each picture, the likeliest first."""
-    tta: bool = False
+    tta: Flag = False
     """Test-time augmentation: the mean of a picture and two shifted ones; thrice the work.
     Of their mirror images too where the run was trained with such; six times the work."""
     format: Literal["text", "jsonl", "csv"] = "text"

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import tyro
 
-from convworks.cli.command import Command, DataRoot, show
+from convworks.cli.command import Command, DataRoot, Flag, show
 from convworks.errors import ConvworksError, InputError, UsageError
 
 
@@ -21,9 +21,9 @@ class Reproduce(Command):
         tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="SECTION…")
     ] = ()
     """Sections such as alexnet; none: all of them."""
-    list: bool = False
+    list: Flag = False
     """Only name the sections, and how many figures each has."""
-    quick: bool = False
+    quick: Flag = False
     """Train nothing: seconds in place of hours. Trainings that are already there count."""
     epochs: Annotated[
         int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: the documents' 10)")
@@ -37,7 +37,7 @@ class Reproduce(Command):
     """Write the tables as a Markdown page too."""
     data_root: DataRoot = None
     """Where Fashion-MNIST lies or is downloaded to."""
-    json: bool = False
+    json: Flag = False
     """Print JSON."""
 
     def run(self, arguments: Sequence[str], /) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from convworks.cli.command import Command, DataRoot, Options, parse_options
+from convworks.cli.command import Command, DataRoot, Flag, Options, parse_options
 from convworks.cli.summary import parse_shape
 from convworks.errors import UsageError, unknown
 
@@ -52,7 +52,7 @@ class Show(Command):
     """Of the files."""
     data_root: DataRoot = None
     """Where known data sets lie or are downloaded to."""
-    json: bool = False
+    json: Flag = False
     """Print the files' names as JSON."""
 
     def run(self, _arguments: Sequence[str], /) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from convworks.cli.command import Command, DataRoot, show
+from convworks.cli.command import Command, DataRoot, Flag, show
 from convworks.errors import InputError, UsageError
 
 
@@ -22,7 +22,7 @@ class StudyCommand(Command):
         tyro.conf.arg(metavar="NAME|FILE", help_behavior_hint="(default: list them)"),
     ] = None
     """A study that comes with convworks, or a TOML file of your own: see docs/studies/index.md."""
-    list: bool = False
+    list: Flag = False
     """Only name the studies, with their runs and roughly what they take on two cores."""
     budget: Literal["quick", "full"] = "quick"
     """quick: minutes on two cores, on small pictures; full: what the question deserves."""
@@ -38,7 +38,7 @@ class StudyCommand(Command):
     """Write a Markdown page, and its picture beside it as SVG."""
     data_root: DataRoot = None
     """Where downloaded data sets are kept."""
-    json: bool = False
+    json: Flag = False
     """Print JSON, with the figures of every seed."""
 
     def run(self, arguments: Sequence[str], /) -> None:

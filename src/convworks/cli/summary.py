@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from convworks.cli.command import Command, Options, parse_options, show
+from convworks.cli.command import Command, Flag, Options, parse_options, show
 from convworks.errors import UsageError
 from convworks.measure.units import parse_bytes
 
@@ -41,7 +41,7 @@ class Summary(Command):
     """Of the arithmetic that --memory asks about."""
     options: Options = ()
     """Make the network otherwise, as by se=16: its file below convworks/nets says what there is."""
-    json: bool = False
+    json: Flag = False
     """Print JSON."""
 
     def run(self, _arguments: Sequence[str], /) -> None:

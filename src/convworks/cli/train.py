@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from convworks.cli.command import PARSING, Command, DataRoot, Options, parse_options
+from convworks.cli.command import Command, DataRoot, Flag, Options, parse_options
 from convworks.errors import InputError, UsageError
 from convworks.train.config import TrainConfig
 from convworks.train.recipes import Recipe
@@ -43,21 +43,21 @@ class Train(Command):
     data_root: DataRoot = None
     """Where downloaded data sets are kept."""
     config: Annotated[TrainConfig, tyro.conf.arg(name="")] = field(default_factory=TrainConfig)
-    resume: bool = False
+    resume: Flag = False
     """Go on with the run in --out, exactly as if it had not been stopped."""
     like: Annotated[
         Path | None, tyro.conf.arg(metavar="RUN", help_behavior_hint="(default: a new training)")
     ] = None
     """Train once more what that run trained, by its config.json alone; what is given besides, such
     as another --seed, is changed."""
-    find_lr: bool = False
+    find_lr: Flag = False
     """Do not train, but look in 100 steps which learning rate is good, and draw the picture."""
     tune: Annotated[
         int | None, tyro.conf.arg(metavar="TRIALS", help_behavior_hint="(default: train once)")
     ] = None
     """Train so many times in search of the best --lr, --weight-decay and --augment, as far as they
     are not given. The same command goes on where it was stopped."""
-    json: bool = False
+    json: Flag = False
     """Print the final figures as JSON."""
 
     def run(self, arguments: Sequence[str], /) -> None:
@@ -199,7 +199,7 @@ def _over(begun: TrainConfig, arguments: Sequence[str]) -> TrainConfig:
 
     def over(known: TrainConfig) -> TrainConfig:
         train = Train(config=known)
-        return tyro.cli(Train, args=list(arguments), default=train, config=PARSING).config
+        return tyro.cli(Train, args=list(arguments), default=train).config
 
     given = over(begun)
     if given.recipe == begun.recipe:

@@ -1,8 +1,12 @@
-"""Results as tables in a notebook."""
+"""Results as tables, in a notebook or as text."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from html import escape
 from pathlib import Path
+
+from rich.cells import cell_len
+from rich.console import Console
+from rich.table import Table
 
 
 def html_table(
@@ -40,3 +44,12 @@ def named_values(record: object, before: str = "") -> Iterator[tuple[str, str]]:
             yield before + name, f"{value:,}"
         elif isinstance(value, str | Path | bool):
             yield before + name, str(value)
+
+
+def width_in_files(table: Table) -> int:
+    """Letters to a line, 120 at least, at which no cell that may not be wrapped is cut."""
+    for column in table.columns:
+        if column.no_wrap:
+            cells = [column.header, column.footer, *column.cells]
+            column.min_width = max(cell_len(line) for x in cells for line in [*str(x).split("\n")])
+    return max(120, Console(width=10_000).measure(table).minimum)

@@ -10,7 +10,7 @@ from rich.table import Table
 from torch import nn
 
 from convworks.errors import InputError
-from convworks.measure.display import html_table
+from convworks.measure.display import html_table, width_in_files
 from convworks.measure.trace import Work, trace
 from convworks.measure.units import show_bytes
 
@@ -105,9 +105,10 @@ class Summary:
         return ("total", "", "", "", *figures)
 
     def __str__(self) -> str:
-        console = Console(width=120, no_color=True)
+        table = self.table()
+        console = Console(width=width_in_files(table), no_color=True)
         with console.capture() as captured:
-            console.print(self.table())
+            console.print(table)
         return captured.get()
 
     def _repr_html_(self) -> str:

@@ -87,9 +87,9 @@ class Trained:
 
     contestant: Contestant
     settings: Mapping[str, Any]
-    """Of TrainConfig, without those that change no result."""
-    accuracies: list[float]
-    """On the test part."""
+    """Of TrainConfig, without those that change no result, and how the network was begun."""
+    accuracies: dict[int, float]
+    """On the test part, by seed: the same one trained twice says nothing new."""
 
 
 def trained(folders: Sequence[Path], batch_size: int) -> list[Trained]:
@@ -113,33 +113,34 @@ def trained(folders: Sequence[Path], batch_size: int) -> list[Trained]:
             )
         free = MAY_DIFFER - {"init"} | {"seed"}
         alike = {name: value for name, value in settings["train"].items() if name not in free}
-        one = Trained(_contestant(folder, settings, batch_size), alike, [])
-        known = [x for x in found if (x.contestant, x.settings) == (one.contestant, alike)]
+        with torch.device("meta"):
+            spec = spec_of(build_model(settings, folder))
+        assert spec is not None
+        contestant = Contestant(
+            spec.name,
+            spec.num_classes,
+            spec.in_channels,
+            spec.image_size,
+            batch_size,
+            options=dict(spec.options),
+            stem=spec.stem,
+        )
+        alike |= {"stem": spec.stem, "initialization": spec.initialization}
+        known = [x for x in found if (x.contestant, x.settings) == (contestant, alike)]
         if not known:
-            found.append(one)
-        (known or [one])[0].accuracies.append(figures.test_accuracy)
+            known = [Trained(contestant, alike, {})]
+            found += known
+        known[0].accuracies[settings["train"]["seed"]] = figures.test_accuracy
     return found
-
-
-def _contestant(folder: Path, settings: Mapping[str, Any], batch_size: int) -> Contestant:
-    with torch.device("meta"):
-        spec = spec_of(build_model(settings, folder))
-    assert spec is not None
-    return Contestant(
-        spec.name,
-        spec.num_classes,
-        spec.in_channels,
-        spec.image_size,
-        batch_size,
-        options=dict(spec.options),
-    )
 
 
 def entries_of(groups: Sequence[Trained]) -> list[Entry]:
     """Their costs and accuracies, called by what tells one from another."""
     entries = []
     for one in groups:
-        found, twins = one.accuracies, [x for x in groups if x.contestant == one.contestant]
+        found = [*one.accuracies.values()]
+        stem = one.contestant.stem
+        twins = [x for x in groups if replace(x.contestant, stem=stem) == one.contestant]
         said = [f"{name}={value}" for name, value in one.contestant.options.items()]
         for name, value in one.settings.items():
             others = [x for x in twins if x.settings.get(name) != value]

@@ -159,6 +159,52 @@ def _called_function(path: Path) -> None:
     rewritten(path, change)
 
 
+def _written_name(path: Path) -> None:
+    """PyTorch writes the names of a graph's inputs into a function that it then defines."""
+    name = f"x=__import__('os').system('touch {MARK}')"
+
+    def change(entry: str, old: bytes) -> bytes:
+        if not entry.endswith("models/model.json"):
+            return old
+        document = json.loads(old)
+        graph = document["graph_module"]["graph"]
+        (first, *_) = [one for one in graph["inputs"] if "images" in str(one)]
+        graph["inputs"].append(json.loads(json.dumps(first).replace("images", name)))
+        graph["tensor_values"][name] = graph["tensor_values"]["images"]
+        signature = document["graph_module"]["signature"]["input_specs"]
+        (spec,) = [one for one in signature if "images" in str(one)]
+        signature.append(json.loads(json.dumps(spec).replace("images", name)))
+        return json.dumps(document).encode()
+
+    rewritten(path, change)
+
+
+def _replaced(path: Path, old: bytes, new: bytes) -> None:
+    def change(name: str, content: bytes) -> bytes:
+        return content.replace(old, new, 1) if name.endswith("models/model.json") else content
+
+    before = path.read_bytes()
+    rewritten(path, change)
+    assert path.read_bytes() != before
+
+
+def _read_file(path: Path) -> None:
+    _replaced(path, b"torch.ops.aten.conv2d.default", b"torch.ops.aten.from_file.default")
+
+
+def _endless_size(path: Path) -> None:
+    _replaced(path, b"Symbol('s", b"9**9**9**9*Symbol('s")
+
+
+def _slow_size(path: Path) -> None:
+    """A pattern that tries all ways would take years to refuse it."""
+    _replaced(path, b"Symbol('s", b"1" * 60 + b"!Symbol('s")
+
+
+def _imported_module(path: Path) -> None:
+    _replaced(path, b'\\"context\\": \\"null\\"', b'\\"context\\": \\"{fqn: this:A}\\"')
+
+
 def _pickled_constant(path: Path) -> None:
     entry = ("model/data/constants/custom_obj_0", pickle.dumps(Hostile()))
     rewritten(path, lambda _, old: old, entry)
@@ -191,6 +237,11 @@ def _compressed(path: Path) -> None:
         _pickled_weights,
         _evaluated_size,
         _called_function,
+        _written_name,
+        _read_file,
+        _endless_size,
+        _slow_size,
+        _imported_module,
         _pickled_constant,
         _outside,
         _two_of_one_name,

@@ -114,8 +114,7 @@ def prepare(
 ) -> tuple[Callable[[], nn.Module], Data]:
     """For `train`: a function that makes the network from the config's seed, and the data."""
     row = find(model)
-    if config.freeze and config.init is None:
-        raise UsageError("--freeze keeps what --init brings: give --init too.")
+    _check_freeze(config)
     if image_size is None and config.recipe == "book" and model in BOOK:
         image_size = BOOK[model].image_size
     elif image_size is None and str(data) not in SOURCES:
@@ -214,18 +213,25 @@ def repeat(
                 f"{loaded.title} are no longer the pictures that {folder} was trained on: train"
                 " anew, with the settings in its config.json."
             )
-        begun = settings.get("begun_with")
-        drawn = config.init is None and config.seed == settings["train"].get("seed")
-        if drawn and begun not in (None, hash_of_weights(network.state_dict())):
-            raise InputError(
-                f"{folder} began with weights that its seed does not give: they came from Python."
-                " Train anew there, or name them with --init."
-            )
+        begun, own = settings.get("begun_with"), settings["train"]
+        if config.init is None and own.get("init") is None:
+            _check_freeze(config)
+            first = seeded(own.get("seed", 0), lambda: build_model(settings, folder))
+            if begun not in (None, hash_of_weights(first.state_dict())):
+                raise InputError(
+                    f"{folder} began with weights that its seed does not give: they came from"
+                    " Python. Train anew there, or name them with --init."
+                )
         known = (settings.get("init") or {}).get("sha256")
         init = config.init
         if known and init is not None and init.exists() and known != hash_of(init):
             raise InputError(f"{init} is not what {folder} began with: its hash differs.")
         return fit(network, loaded, config, progress=progress)
+
+
+def _check_freeze(config: TrainConfig) -> None:
+    if config.freeze and config.init is None:
+        raise UsageError("--freeze keeps what --init brings: give --init too.")
 
 
 def _made_again(

@@ -26,8 +26,11 @@ def replace_whole(path: Path, write: Callable[[Path], object]) -> None:
 
 
 def write_file(path: Path, content: str | bytes) -> None:
-    """Writes text, in UTF-8, or bytes; InputError where the system refuses."""
-    data = content.encode() if isinstance(content, str) else content
+    """Writes text, in UTF-8, or bytes; InputError where the system refuses.
+
+    What is no text in the name of a file, in its bytes, becomes a question mark.
+    """
+    data = content.encode(errors="replace") if isinstance(content, str) else content
     try:
         replace_whole(path, lambda file: file.write_bytes(data))
     except OSError as error:

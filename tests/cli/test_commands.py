@@ -17,6 +17,7 @@ from conftest import write_digits
 from convworks import api, cli
 from convworks.cli import run
 from convworks.cli.command import show
+from convworks.train.checkpoint import read_settings
 
 FAST = ["--epochs", "2", "--image-size", "16"]
 """LeNet on digits in about a second."""
@@ -138,6 +139,20 @@ def test_a_run_is_repeated_from_its_config_alone() -> None:
     assert tuple(decided) == ("sgd", 1.0, "off", 1)
 
 
+def test_flags_of_a_run_can_be_given_again_and_taken_back(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """As torchrun repeats the command of a job whose worker died."""
+    assert run(["train", *FAST, "--strict", "--out", "first"]) == 0
+    assert run(["train", "--strict", "--resume", "--out", "first"]) == 0
+    assert run(["train", "--like", "first", "--no-strict", "--out", "again"]) == 0
+    strict = [read_settings(Path(name))["train"]["strict"] for name in ("first", "again")]
+    assert strict == [True, False]
+    assert run(["train", "--like", "first", "--freeze", "--out", "frozen"]) == 2
+    assert "--freeze keeps what --init brings: give --init too." in capsys.readouterr().err
+    assert not Path("frozen").exists()
+
+
 def test_a_run_whose_pictures_are_others_now_is_not_repeated() -> None:
     write_digits(Path("pictures"), classes=(0, 1), count=20)
     first = convworks("train", "--data", "pictures", *FAST, "--out", "first")
@@ -225,7 +240,19 @@ BAD: dict[str, tuple[list[str], int, str]] = {
     "nothing to compare": (["compare"], 2, "give networks or --runs"),
     "unknown to compare": (["compare", "lenet", "resnet-18"], 1, "did you mean 'resnet18'"),
     "no run to compare": (["compare", "--runs", "empty"], 1, "empty is no run folder"),
-    "figure without runs": (["compare", "lenet", "--figure", "a.svg"], 1, "give --runs"),
+    "figure without runs": (["compare", "lenet", "--figure", "a.svg"], 2, "give --runs"),
+    "cost without figure": (["compare", "lenet", "--cost", "macs"], 2, "give --figure FILE"),
+    "latency unmeasured": (
+        ["compare", "--cost", "latency_ms", "--figure", "a.svg", "--runs", "empty"],
+        2,
+        "give --bench",
+    ),
+    "compare no classes": (["compare", "lenet", "--classes", "0"], 1, "num_classes must be at"),
+    "precision of nothing": (
+        ["summary", "lenet", "--precision", "bf16"],
+        2,
+        "--precision is for --memory",
+    ),
     "bench of nothing": (
         ["bench", "lenet", "--batch-size", "0"],
         2,
@@ -382,6 +409,8 @@ def test_reproduce_writes_its_page(tmp_path: Path) -> None:
     assert "printed nearly 1 GB; found 172 MB" in page.read_text()
     assert json.loads(convworks("reproduce", "nin", "--quick", "--json").stdout)["figures"]
     assert "alexnet: 8 figures, 4 trained" in convworks("reproduce", "--list").stdout
+    (one,) = json.loads(convworks("reproduce", "alexnet", "--list", "--json").stdout)
+    assert one == {"section": "alexnet", "figures": 8, "trained": 4}
 
 
 def test_ctrl_c_that_a_library_made_another_error_of(
@@ -406,3 +435,15 @@ def test_names_in_tables_are_only_text(capsys: pytest.CaptureFixture[str]) -> No
     show(table)
     shown = capsys.readouterr().out
     assert all(name in shown for name in names)
+
+
+def test_no_figure_is_cut_in_a_file(capsys: pytest.CaptureFixture[str]) -> None:
+    table, long = Table("class"), "0.9231 ± 0.0007 (3 runs) " * 4
+    for name in ("a", "b"):
+        table.add_column(name, no_wrap=True)
+    table.add_row("x " * 300, long, long)
+    show(table)
+    shown = capsys.readouterr().out
+    assert shown.count(long.strip()) == 2
+    assert "…" not in shown
+    assert max(map(len, shown.splitlines())) < 230  # what may be wrapped still is

@@ -1,12 +1,14 @@
 """`convworks show` as users call it."""
 
 import json
+import tarfile
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from command import convworks
+from conftest import write_digits
 from convworks import cli
 
 
@@ -45,6 +47,11 @@ def test_a_run_and_its_data(capsys: pytest.CaptureFixture[str]) -> None:
     assert "--block does nothing for a run" in capsys.readouterr().err
     assert show("digits", "--out", "samples") == 0
     assert capsys.readouterr().out == "samples/digits-samples.svg\n"
+    write_digits(Path("photos"), classes=(1, 7), count=10)
+    with tarfile.open("photos.tar", "w") as packed:
+        packed.add("photos", ".")
+    assert show("photos.tar", "--out", "samples") == 0
+    assert capsys.readouterr().out == "samples/photos.tar-samples.svg\n"
 
 
 @pytest.mark.parametrize(

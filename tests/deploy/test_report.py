@@ -166,10 +166,13 @@ def test_what_it_shows_is_what_the_runs_did(visit: Visit, page: Path, runs: list
 
 def test_names_of_others_are_only_text(visit: Visit, tmp_path: Path) -> None:
     """A class may be called what it likes, and a run."""
-    pictures, nasty = tmp_path / "pictures", "<img src=x onerror=alert(1)> & \"7\" 'q' {{ 7*7 }}"
+    nasty = "<img src=x onerror=alert(1)> & \"7\" 'q' {{ 7*7 }} $1_$2"
+    pictures = tmp_path / "pictures"
     write_digits(pictures, (1, 7), count=30)
     (pictures / "digit7").rename(pictures / nasty)
-    out = tmp_path / "<b onclick=alert(2)>run"
+    for file in [*pictures.glob("*/*")]:
+        file.rename(file.with_name(f"caf\udce9 {file.name}"))  # Latin-1, which is no UTF-8
+    out = tmp_path / "<b onclick=alert(2)>run $a_$b"
     config = cw.TrainConfig(epochs=1, out=out, device="cpu")
     api.train("lenet", pictures, config, image_size=16, progress=False)
     page = cw.write_report(out, tmp_path / "page.html", progress=False)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import convworks as cw
 from convworks import api
 from convworks.bench.contest import Contestant
 from convworks.errors import InputError
@@ -94,7 +95,9 @@ def test_runs_that_began_otherwise_are_not_averaged(tmp_path: Path) -> None:
     """The stem is another network's cost, the drawing of the weights another training."""
     folders, data = [], cw.load_data("digits", image_size=32)
     for i, begun in enumerate([{}, {"stem": "paper"}, {"initialization": "xavier"}]):
-        model = cw.create_model("resnet18", num_classes=10, in_channels=1, image_size=32, **begun)
+        model = cw.create_model(  # type: ignore[call-overload]
+            "resnet18", num_classes=10, in_channels=1, image_size=32, **begun
+        )
         config = TrainConfig(epochs=1, batch_size=512, out=tmp_path / f"run{i}", device="cpu")
         folders.append(cw.fit(model, data, config, progress=False).path)
     small, paper, xavier = entries_of(trained(folders, 32))

@@ -143,6 +143,9 @@ def test_weights_from_python_are_not_taken_for_the_seeds() -> None:
         assert torch.equal(tensor, again.model.state_dict()[name]), name
     with pytest.raises(InputError, match="began with weights that its seed does not give"):
         api.repeat("given", progress=False)
+    other = replace(load("given").config, seed=1, out=Path("other"))
+    with pytest.raises(InputError, match="began with weights that its seed does not give"):
+        api.repeat("given", other, progress=False)
 
 
 @pytest.fixture(scope="module")

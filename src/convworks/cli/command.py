@@ -31,7 +31,7 @@ DataRoot = Annotated[
 """Where known data sets lie or are downloaded to."""
 
 Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
-"""It has no --no- form, as only settings of a training have, which --resume and --like begin with."""
+"""Without a --no- form: only what --resume and --like begin with needs one."""
 
 
 @dataclass(frozen=True, kw_only=True)

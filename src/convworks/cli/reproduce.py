@@ -49,10 +49,20 @@ class Reproduce(Command):
         from convworks.train.device import choose_device, environment
 
         if self.list:
-            for name in choose_sections(self.sections):
-                computed = sum(one.section == name for one in CLAIMS)
-                trained = sum(one.section == name for one in TRAINED)
-                print(f"{name}: {computed} figures" + (f", {trained} trained" * bool(trained)))
+            known = [
+                {
+                    "section": name,
+                    "figures": sum(one.section == name for one in CLAIMS),
+                    "trained": sum(one.section == name for one in TRAINED),
+                }
+                for name in choose_sections(self.sections)
+            ]
+            if self.json:
+                print(json.dumps(known, indent=2))
+                return
+            for one in known:
+                trained = f", {one['trained']} trained" if one["trained"] else ""
+                print(f"{one['section']}: {one['figures']} figures{trained}")
             return
         if self.epochs is not None and self.epochs < 1:
             raise UsageError(f"--epochs must be at least 1, not {self.epochs}.")

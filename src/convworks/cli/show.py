@@ -76,13 +76,15 @@ class Show(Command):
     def _drawn(self) -> "tuple[dict[str, Figure], Path]":
         """The figures by the names of their files, and the folder for them."""
         from convworks.data.sources import SOURCES
+        from convworks.data.stores import is_stored
         from convworks.nets.zoo import ZOO
         from convworks.train.checkpoint import CONFIG
 
         first = self.what[0]
         if (Path(first) / CONFIG).is_file():
             return self._of_run(Path(first), self.what[1:]), Path(first) / "figures"
-        if first in SOURCES or (first not in ZOO and Path(first).is_dir()):
+        pictures = Path(first).is_dir() or is_stored(first)
+        if first in SOURCES or (first not in ZOO and pictures):
             return self._of_data(first), Path("figures")
         for name in self.what:
             if name not in ZOO:

@@ -60,19 +60,20 @@ class StudyCommand(Command):
         if self.figure is not None:
             check_picture(self.figure)
         found = cw.study(self.study, budget=self.budget, runs=self.runs, data_root=self.data_root)
-        if self.figure is not None:
-            found.draw(self.figure)
-        if self.out is not None:
-            picture = self.out.with_suffix(".svg")
-            found.draw(picture)
-            page = as_page(found, shlex.join(["convworks", "study", *arguments]), picture.name)
-            write_file(self.out, page)
         if self.json:
             print(json.dumps(found.to_dict(), indent=2, ensure_ascii=False))
-            return
-        show(found.table())
-        for line in found.lines():
-            print(line)
+        else:
+            show(found.table())
+            for line in found.lines():
+                print(line)
+        if self.out is not None:
+            picture = self.out.with_suffix(".svg")
+            page = as_page(found, shlex.join(["convworks", "study", *arguments]), picture.name)
+            write_file(self.out, page)
+            if found.drawable:
+                found.draw(picture)
+        if self.figure is not None:
+            found.draw(self.figure)
 
     def _list(self) -> None:
         """Names, questions and costs."""

@@ -37,7 +37,9 @@ class Summary(Command):
         str | None, tyro.conf.arg(metavar="SIZE", help_behavior_hint="(default: not asked)")
     ] = None
     """Tell how large a batch can be trained and used with so much memory, such as 8GiB."""
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    precision: Annotated[
+        Literal["fp32", "bf16", "fp16"] | None, tyro.conf.arg(help_behavior_hint="(default: fp32)")
+    ] = None
     """Of the arithmetic that --memory asks about."""
     options: Options = ()
     """Make the network otherwise, as by se=16: its file below convworks/nets says what there is."""
@@ -71,7 +73,7 @@ class Summary(Command):
         if batches:
             print(
                 f"{self.memory} hold a batch of {batches['training']:,} in training with AdamW and"
-                f" of {batches['inference']:,} in use, in {self.precision}"
+                f" of {batches['inference']:,} in use, in {self.precision or 'fp32'}"
             )
 
     def _batches(self, model: "nn.Module", shape: tuple[int, int, int]) -> dict[str, int]:
@@ -79,12 +81,14 @@ class Summary(Command):
         from convworks.measure.memory import largest_batch, predict_memory
         from convworks.train.device import PRECISIONS
 
+        if self.memory is None and self.precision is not None:
+            raise UsageError("--precision is for --memory: give that too.")
         if self.memory is None:
             return {}
         budget = parse_bytes(self.memory)
 
         def need(batch: int, training: bool) -> int:
-            precision = PRECISIONS[self.precision]
+            precision = PRECISIONS[self.precision or "fp32"]
             batch = max(2, batch) if training else batch  # one value has no variance for batch norm
             return predict_memory(model, shape, batch, training=training, precision=precision).total
 

@@ -1,13 +1,14 @@
 """A look into a .pt2 file before PyTorch reads it, which would do what a hostile one says.
 
 `torch.export.load` unpickles weights where the file asks for it, evaluates the sizes of shapes as
-Python (through sympy), and calls any function below `torch` that a graph names. What `export`
-writes needs none of that, so anything else is refused.
+Python (through sympy), writes the names of values into Python that it then runs, imports what a
+tree's enums name, and calls any function below `torch` that a graph names. What `export` writes
+needs none of that, so anything else is refused: every text in it must be a plain name, but for the
+few that are listed here with what they may be.
 """
 
 import json
 import re
-from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -23,8 +24,35 @@ ENTRY = re.compile(
     r"archive_format|archive_version|byteorder|version|\.data/\w+|extra/\w+|models/\w+\.json"
     r"|data/(weights|constants)/(weight_\d+|tensor_\d+|\w+_config\.json)|data/sample_inputs/\w+\.pt"
 )
-FUNCTION = re.compile(r"torch\.ops\.aten\.\w+\.\w+|_operator\.\w+")
-SIZE = re.compile(r"(Symbol\('[su]\d+'(, \w+=True)*\)|Integer\(\d+\)|[su]?\d+|[-+*/(), ]|Add|Mul)*")
+NAME = re.compile(r"[A-Za-z0-9_.]*+")
+PLACE = re.compile(r"[A-Za-z0-9_. -]*+")
+"""Of a weight, as a network's own modules are called."""
+TREE = r"(?:[][{}:, ]|\d|null|\"(?:type|context|children_spec|builtins\.\w+|null|\[\])\")*+"
+FORMS = {
+    # Functions that read or write files are PyTorch's too.
+    "target": re.compile(
+        r"torch\.ops\.aten\.(?!(?:from_file|save)\.)\w+\.\w+"
+        r"|_operator\.(?:getitem|add|sub|mul|floordiv|truediv|mod|neg|eq|ne|lt|le|gt|ge)"
+    ),
+    "as_string": re.compile(
+        r"none|tanh|floor|trunc|constant|reflect|replicate|circular|mean|sum|zeros|border|reflection"
+        r"|nearest|linear|bilinear|bicubic|trilinear|area|same|valid"
+    ),
+    # Possessive, and no powers: else a few letters keep the program busy for ever.
+    "expr_str": re.compile(
+        r"(?:Symbol\('[su]\d{1,9}'(?:, \w+=True)*+\)|Integer\(\d{1,9}\)|[su]?\d{1,9}(?!\d)"
+        r"|[-+/(), ]|\*(?!\*)|Add|Mul){0,99}+"
+    ),
+    "in_spec": re.compile(TREE),
+    "out_spec": re.compile(TREE),
+    "fqn": PLACE,
+    "parameter_name": PLACE,
+    "buffer_name": PLACE,
+    "torch_version": re.compile(r"[\w.+]*"),
+}
+"""By its key, what a text may be that is no plain name."""
+FREE = ("stack_trace", "nn_module_stack", "torch_fn")
+"""Of a node's metadata, for people."""
 
 
 def check_archive(path: Path) -> None:
@@ -51,8 +79,7 @@ def _check(path: Path, archive: ZipFile, entry: str) -> None:
     if name.endswith(".json"):
         if archive.getinfo(entry).file_size > LARGEST_TEXT:
             raise _refused(path, f"its {name} is too large")
-        for values in _objects(json.loads(archive.read(entry))):
-            _check_values(path, values)
+        _check_values(path, json.loads(archive.read(entry)))
     elif name.endswith(".pt"):
         try:
             torch.load(BytesIO(archive.read(entry)), weights_only=True)
@@ -60,23 +87,21 @@ def _check(path: Path, archive: ZipFile, entry: str) -> None:
             raise _refused(path, f"its {name} holds more than tensors") from error
 
 
-def _check_values(path: Path, values: dict[str, Any]) -> None:
-    if values.get("use_pickle"):
-        raise _refused(path, "it wants to be unpickled")
-    if "expr_str" in values and not SIZE.fullmatch(str(values["expr_str"])):
-        raise _refused(path, f"a size in it is {values['expr_str']!r:.60}")
-    if {"target", "inputs"} <= values.keys() and not FUNCTION.fullmatch(str(values["target"])):
-        raise _refused(path, f"it calls {values['target']!r:.60}")
-
-
-def _objects(value: Any) -> Iterator[dict[str, Any]]:
-    """All objects within a JSON value."""
+def _check_values(path: Path, value: Any, key: str = "") -> None:
+    """Every text and every key within a JSON value."""
     if isinstance(value, dict):
-        yield value
-        value = list(value.values())
-    if isinstance(value, list):
+        if value.get("use_pickle"):
+            raise _refused(path, "it wants to be unpickled")
+        for name, one in value.items():
+            if not PLACE.fullmatch(name):
+                raise _refused(path, f"a name in it is {name!r:.60}")
+            if not (key == "metadata" and name in FREE):
+                _check_values(path, one, name)
+    elif isinstance(value, list):
         for one in value:
-            yield from _objects(one)
+            _check_values(path, one, key)
+    elif isinstance(value, str) and not FORMS.get(key, NAME).fullmatch(value):
+        raise _refused(path, f"{key} in it is {value!r:.60}")
 
 
 def _refused(path: Path, reason: str) -> InputError:

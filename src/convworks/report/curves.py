@@ -6,7 +6,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from convworks.report.picture import COLOURS, picture_bytes
+from convworks.report.picture import COLOURS, picture_bytes, written
 from convworks.train.checkpoint import CURVES, write_whole
 from convworks.train.observer import EpochRecord, History, Observer, Plan
 
@@ -30,7 +30,7 @@ def curves(history: Sequence[EpochRecord], title: str = "") -> "Figure":
             axes.plot(epochs, values, dash, color=colour, marker=marker, label=f"{part} {name}")
         axes.set_ylabel(name)
         _over_epochs(axes)
-    figure.suptitle(title, fontsize="medium")
+    figure.suptitle(written(title), fontsize="medium")
     return figure
 
 
@@ -52,7 +52,7 @@ def three_curves(history: Sequence[EpochRecord], title: str = "") -> "Figure":
         axes.plot(epochs, values, dash, color=colour, marker=marker, label=label)
     axes.set_ylim(bottom=0)
     _over_epochs(axes)
-    axes.set_title(title, fontsize="medium")
+    axes.set_title(written(title), fontsize="medium")
     return figure
 
 

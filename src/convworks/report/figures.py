@@ -16,7 +16,7 @@ from convworks.report.compare import accuracy_over_cost
 from convworks.report.confusion import row_shares
 from convworks.report.curves import curves, three_curves
 from convworks.report.layout import width_of
-from convworks.report.picture import save_picture
+from convworks.report.picture import save_picture, written
 from convworks.report.roofline import under_roofs
 from convworks.report.tiles import activation_maps, feature_maps, filters, predictions, samples
 
@@ -64,8 +64,9 @@ def confusion_matrix(matrix: Sequence[Sequence[int]], classes: Sequence[str]) ->
     place = ((names + 0.4) / width, 0.1 / height, side / width, side / height)
     axes = figure.add_axes(place)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    axes.set_xticks(range(len(classes)), classes, rotation=90, fontsize=letters)
-    axes.set_yticks(range(len(classes)), classes, fontsize=letters)
+    labels = [written(name) for name in classes]
+    axes.set_xticks(range(len(classes)), labels, rotation=90, fontsize=letters)
+    axes.set_yticks(range(len(classes)), labels, fontsize=letters)
     axes.tick_params(length=0, top=True, labeltop=True, bottom=False, labelbottom=False)
     axes.set_xlabel("said", fontsize=letters + 1)
     axes.xaxis.set_label_position("top")

@@ -46,6 +46,11 @@ def picture_bytes(figure: "Figure", form: str) -> bytes:
     return buffer.getvalue()
 
 
+def written(text: str) -> str:
+    """A name as matplotlib is to write it: letters, no mathematics between two $."""
+    return text.encode(errors="replace").decode().replace("$", r"\$")
+
+
 def label_points(figure: "Figure", axes: "Axes", points: Mapping[str, tuple[float, float]]) -> None:
     """Names beside their points, each at the nearest of some places where it covers nothing.
 
@@ -65,7 +70,7 @@ def label_points(figure: "Figure", axes: "Axes", points: Mapping[str, tuple[floa
     for name, point in points.items():
         for place in places:
             text = axes.annotate(
-                name,
+                written(name),
                 point,
                 place,
                 textcoords="offset points",

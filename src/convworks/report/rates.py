@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from convworks.report.picture import COLOURS
+from convworks.report.picture import COLOURS, written
 from convworks.train.rates import RateTest
 
 if TYPE_CHECKING:
@@ -30,5 +30,5 @@ def draw_rates(test: RateTest) -> "Figure":
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
     figure.legend(loc="outside lower center", ncols=4, frameon=False, fontsize="small")
-    axes.set_title(f"{test.model} on {test.data}", fontsize="medium")
+    axes.set_title(written(f"{test.model} on {test.data}"), fontsize="medium")
     return figure

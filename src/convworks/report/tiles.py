@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from convworks.errors import InputError
 from convworks.report.layout import width_of
-from convworks.report.picture import COLOURS
+from convworks.report.picture import COLOURS, written
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -157,7 +157,7 @@ def feature_maps(picture: Tensor, found: Mapping[str, Tensor]) -> "Figure":
             axes.imshow(one.numpy(), cmap=HEAT, interpolation="nearest")
             axes.set_axis_off()
             if i == 0:
-                axes.set_title(name, fontsize=LETTERS, loc="left", pad=3)
+                axes.set_title(written(name), fontsize=LETTERS, loc="left", pad=3)
     return figure
 
 
@@ -222,7 +222,8 @@ def _title(figure: "Figure", text: str) -> None:
             (x, box.y0 * height / taller, box.width * width / wider, box.height * height / taller)
         )
     figure.set_size_inches(wider, taller)
-    figure.text(0.5, 1 - 0.16 / taller, text, fontsize=LETTERS + 1, ha="center", va="center")
+    at, text = (0.5, 1 - 0.16 / taller), written(text)
+    figure.text(*at, text, fontsize=LETTERS + 1, ha="center", va="center")
 
 
 def _show(axes: "Axes", picture: Tensor) -> None:
@@ -234,7 +235,7 @@ def _show(axes: "Axes", picture: Tensor) -> None:
 
 
 def _short(label: str) -> str:
-    return label if len(label) <= LONGEST else f"{label[: LONGEST - 1]}…"
+    return written(label if len(label) <= LONGEST else f"{label[: LONGEST - 1]}…")
 
 
 def _check(pixels: Tensor, others: Tensor | Sequence[str]) -> None:

@@ -64,8 +64,13 @@ class Answer:
             )
         return found
 
+    @property
+    def drawable(self) -> bool:
+        """Whether there is any figure: not when every training diverged."""
+        return any(one.centre is not None for cell in self.cells for one in cell.figures.values())
+
     def draw(self, path: str | Path) -> None:
-        """Writes the picture as SVG, PNG or PDF."""
+        """Writes the picture as SVG, PNG or PDF; InputError when there is nothing to draw."""
         draw_study(self.study, self.cells, Path(path))
 
     def headings(self) -> list[tuple[str, bool]]:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from convworks.errors import InputError
-from convworks.report.picture import COLOURS, check_picture, save_picture
+from convworks.report.picture import COLOURS, check_picture, save_picture, written
 from convworks.studies.figures import FIGURES, Figure
 from convworks.studies.runs import Cell, Found
 from convworks.studies.study import Study, cell_title, show_value
@@ -82,7 +82,14 @@ def _lines(axes: "Axes", study: Study, cells: Sequence[Cell], name: str) -> None
             (list(column) for column in zip(*points, strict=True)) if points else ([],) * 3
         )
         axes.errorbar(
-            xs, ys, spreads, fmt=style + marker, ms=4, capsize=3, color=colour, label=variant
+            xs,
+            ys,
+            spreads,
+            fmt=style + marker,
+            ms=4,
+            capsize=3,
+            color=colour,
+            label=written(variant),
         )
         lost = [place(cell) for cell in row if cell.diverged]
         axes.plot(lost, [0.02] * len(lost), "x", color=colour, transform=axes.get_xaxis_transform())
@@ -95,7 +102,7 @@ def _lines(axes: "Axes", study: Study, cells: Sequence[Cell], name: str) -> None
     centres = [cell.figures[name].centre or 0.0 for cell in cells]
     if figure.kind in ("bytes", "count", "rate") and max(centres) > LOG_FROM * min(centres) > 0:
         axes.set_yscale("log")
-    axes.set_xlabel(study.axis.label)
+    axes.set_xlabel(written(study.axis.label))
     axes.set_ylabel(_label(figure))
 
 
@@ -103,7 +110,7 @@ def _texts(cells: Sequence[Cell]) -> list[str]:
     """The axis' values as they are shown: texts in the study's order, numbers in theirs."""
     values = {cell.value for cell in cells if cell.value is not None}
     if any(isinstance(value, str) for value in values):
-        return list(dict.fromkeys(str(cell.value) for cell in cells))
+        return list(dict.fromkeys(written(str(cell.value)) for cell in cells))
     return [show_value(value) for value in sorted(values, key=float)]
 
 
@@ -130,7 +137,7 @@ def _rows(axes: "Axes", cells: Sequence[Cell], name: str, *, labelled: bool) -> 
         else:
             axes.plot(values, [y] * len(values), "o", ms=3, color=COLOURS[1], alpha=0.7)
             axes.errorbar(centre, y, xerr=spread, fmt="s", ms=5, capsize=3, color=COLOURS[0])
-    labels = [cell_title(cell.variant, cell.value) for cell in cells]
+    labels = [written(cell_title(cell.variant, cell.value)) for cell in cells]
     axes.set_yticks(range(len(cells)), labels if labelled else [""] * len(cells))
     axes.set_ylim(len(cells) - 0.5, -0.5)
     if bars:

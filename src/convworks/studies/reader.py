@@ -25,8 +25,9 @@ from convworks.train.config import TrainConfig
 
 Table = Mapping[str, Any]
 WORDS = tuple(one.name for one in fields(Settings))
-OWN = ("seed", "out", "init", "device", "compile", "workers")
-"""Of TrainConfig's fields, those that a study leaves to itself or to the machine."""
+OWN = ("seed", "out", "init", "freeze", "unfreeze_after", "device", "compile", "workers")
+"""Of TrainConfig's fields, those that a study leaves to itself or to the machine, and those for
+weights that were trained before."""
 
 
 def shipped() -> list[str]:

@@ -294,6 +294,19 @@ def test_a_containers_files_in_memory_count_as_free(
     assert kept.keep(20, 1, 100) is None
     (tmp_path / "memory.max").write_text("max")
     assert kept.free_memory() > 1_000_000
+    job = tmp_path / "memory" / "slurm" / "job7"  # of a cluster, by the older kind of group
+    job.mkdir(parents=True)
+    monkeypatch.setattr(kept, "OWN_GROUPS", tmp_path / "own")
+    (tmp_path / "own").write_text("5:memory:/slurm/job7/step\n0::/\n")
+    for name, text in (
+        ("memory.limit_in_bytes", "500000"),
+        ("memory.usage_in_bytes", "400000"),
+        ("memory.stat", "cache 3\ntotal_inactive_file 200000\n"),
+    ):
+        (job / name).write_text(text)
+    assert kept.free_memory() == 300_000
+    monkeypatch.setattr(kept, "MACHINE", tmp_path / "none")  # as on other systems than Linux
+    assert kept.free_memory() > 2**28
 
 
 def test_a_squeezed_picture_is_cut_as_a_whole_one(photographs: FileImages) -> None:

@@ -5,13 +5,14 @@ import os
 import socket
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from convworks.data import kept
 from convworks.data.duplicates import ALIKE, find_alike, near_duplicates, thumbnails
-from convworks.data.folder import UnreadableError, decode, find_files, squeeze
+from convworks.data.folder import UnreadableError, count_channels, decode, find_files, squeeze
 from convworks.data.loader import FileLoader, open_loader
 from convworks.data.sources import load_data
 from convworks.data.splits import FileImages
@@ -89,6 +90,24 @@ def test_a_folder_that_may_not_be_listed(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(os, "scandir", scandir)
     with pytest.raises(InputError, match="Cannot list .*closed .Permission denied.: make it"):
         find_files(tmp_path)
+
+
+def test_postscript_is_not_run(tmp_path: Path) -> None:
+    """Pillow would have Ghostscript do it, whatever the file is called."""
+    photograph().save(tmp_path / "a.png", "EPS")
+    with pytest.raises(UnreadableError, match="not a picture that can be decoded"):
+        decode(tmp_path / "a.png", 3, SIDE)
+
+
+def test_grey_of_either_order_of_bytes(tmp_path: Path) -> None:
+    """As microscopes write it."""
+    pixels = np.arange(0, 2**16, 64, np.uint16).reshape(32, 32)
+    for order, mode in (("<", "I;16"), (">", "I;16B")):
+        file = tmp_path / f"{mode[-1]}.tiff"
+        Image.frombytes(mode, (32, 32), pixels.astype(f"{order}u2").tobytes()).save(file)
+        assert Image.open(file).mode == mode
+        assert count_channels([file]) == 1
+        assert torch.equal(decode(file, 1, 32)[0], torch.from_numpy((pixels >> 8).astype(np.uint8)))
 
 
 def test_names_of_any_bytes(tmp_path: Path) -> None:

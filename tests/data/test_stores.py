@@ -137,8 +137,12 @@ def add(tar: tarfile.TarFile, name: str, content: bytes, kind: bytes = tarfile.R
     tar.addfile(member, io.BytesIO(content))
 
 
-def test_parts_and_classes_by_number(folder: Path, tmp_path: Path) -> None:
-    """As WebDataset writes them: the part in the file's name, the class in a file beside."""
+@pytest.mark.parametrize("inside", [False, True])
+def test_parts_and_classes_by_number(inside: bool, folder: Path, tmp_path: Path) -> None:
+    """As WebDataset writes them: the part in the file's name, the class in a file beside.
+
+    The part's folder may be packed too.
+    """
     place = tmp_path / "set"
     place.mkdir()
     pictures = sorted(folder.rglob("*.png"))
@@ -148,10 +152,11 @@ def test_parts_and_classes_by_number(folder: Path, tmp_path: Path) -> None:
         ("validation-0", 50, 59),
     ):
         with tarfile.open(place / f"imagenet1k-{shard}.tar", "w") as tar:
+            above = f"{shard.partition('-')[0]}/" if inside else ""
             for i in range(first, end):
-                add(tar, f"{i:06}.png", pictures[i].read_bytes())
-                add(tar, f"{i:06}.cls", str((2, 11, 100)[i % 3]).encode())
-                add(tar, f"{i:06}.json", b"{}")
+                add(tar, f"{above}{i:06}.png", pictures[i].read_bytes())
+                add(tar, f"{above}{i:06}.cls", str((2, 11, 100)[i % 3]).encode())
+                add(tar, f"{above}{i:06}.json", b"{}")
     data = cw.load_data(place, image_size=16)
     assert data.classes == ("002", "011", "100")
     assert len(data.val) == 9

@@ -1,5 +1,6 @@
 """The page, served by the real command and opened in a real browser."""
 
+import asyncio
 import re
 import signal
 import socket
@@ -24,7 +25,7 @@ from command import convworks
 from conftest import write_digits
 from convworks.data.folder import decode
 from convworks.data.splits import Data
-from convworks.deploy.demo import answer, draw_samples
+from convworks.deploy.demo import _page, answer, draw_samples
 from convworks.deploy.export import pictures
 from convworks.deploy.predict import open_network, predict
 from convworks.errors import InputError
@@ -210,6 +211,17 @@ def test_a_file_of_too_many_bytes_is_refused(server: Server, visit: Visit, tmp_p
         urllib.request.urlopen(request, timeout=SECONDS)
     with refused.value as answered:
         assert answered.code == 413
+
+
+def test_no_address_is_fetched(place: Path) -> None:
+    """Gradio itself would, for whoever names one to its API."""
+    import gradio
+
+    page = _page(gradio, [open_network(place / "run")], [], "")
+    (picture,) = (one for one in page.blocks.values() if one.elem_id == "picture")
+    for address in ("http://example.com/a.png", "https://example.com/a.png"):
+        with pytest.raises(ValueError, match="an address is no picture: upload the file"):
+            asyncio.run(picture.async_move_resource_to_block_cache(address))
 
 
 def test_ten_people_at_once_get_their_own_answers(place: Path, server: Server) -> None:

@@ -66,6 +66,9 @@ def test_balanced_accuracy_is_scikit_learns(digits: Data) -> None:
         expected = balanced_accuracy_score(labels[few], rows[few].argmax(1))
     assert found.balanced_accuracy == pytest.approx(expected)
     assert found.balanced_accuracy != pytest.approx(found.accuracy)
+    known = (labels < 2) & (rows.argmax(1) < 2)  # others are neither there nor said to be
+    found, said = figures(rows[known], labels[known], digits, "test"), rows[known].argmax(1)
+    assert found.macro_f1 == pytest.approx(f1_score(labels[known], said, average="macro"))
 
 
 def test_the_interval_is_wilsons(digits: Data) -> None:
@@ -136,6 +139,8 @@ def test_of_new_pictures_all_are_tested(photos: Path, tmp_path: Path, file: str)
     found = evaluate_network(photos / file, tmp_path / "new")
     assert found.images == 24
     assert [one.images for one in found.classes] == [12, 0, 12]
+    with pytest.raises(InputError, match="new has no pictures in the train part: leave out --part"):
+        evaluate_network(photos / file, tmp_path / "new", part="train")
     (tmp_path / "apart").mkdir()
     (tmp_path / "new").rename(tmp_path / "apart" / "test")
     assert evaluate_network(photos / file, tmp_path / "apart").images == 24
@@ -165,6 +170,10 @@ def test_its_own_pictures_are_split_as_then(photos: Path, tmp_path: Path) -> Non
     said = open_network(file).metadata["source"]
     assert said["name"] == ""  # nor is the folder's place told to others
     assert said["digest"] == cw.load_data(photos / "mine", image_size=20).digest
+    otherwise = cw.load_data(photos / "mine", image_size=20, seed=5)
+    for network in (photos / "run", file):
+        with pytest.raises(InputError, match="mine is not split, or no longer filled, as it was"):
+            evaluate_network(network, otherwise)
 
 
 def test_unreadable_pictures_are_left_out_and_named(run: cw.Run, tmp_path: Path) -> None:

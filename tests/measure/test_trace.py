@@ -62,6 +62,7 @@ POOLS = {
     "max": (nn.MaxPool2d(2), (3, 4, 4), 3 * 16 * 4, (2, 2)),
     "max, overlapping": (nn.MaxPool2d(3, 2), (3, 3, 3), 3 * 9 * 9, (3, 3)),
     "max, ceil": (nn.MaxPool2d(3, 2, ceil_mode=True), (3, 4, 4), 3 * 16 * 9, (3, 3)),
+    "max, dilated": (nn.MaxPool2d(3, 1, dilation=2), (3, 4, 4), 3 * 16 * 9, (5, 5)),
     "average": (nn.AvgPool2d(2), (3, 4, 4), 3 * 16 * 4, (2, 2)),
     "adaptive": (nn.AdaptiveAvgPool2d(2), (3, 2, 2), 3 * 64, (4, 4)),
     "global": (nn.AdaptiveAvgPool2d(1), (3, 1, 1), 3 * 64, None),

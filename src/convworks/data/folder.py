@@ -17,7 +17,9 @@ from convworks.data.splits import FileImages, Parts, Picture
 from convworks.data.stores import AT_ONCE, PARTS, SUFFIXES, Stored, list_stored
 from convworks.errors import InputError, TrainingError
 
-GREY_MODES = frozenset(("1", "L", "LA", "I", "I;16", "F"))
+FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM")
+"""What is decoded. Pillow knows more, among them PostScript, which it has Ghostscript run."""
+GREY_MODES = frozenset(("1", "L", "LA", "I", "I;16", "I;16B", "I;16L", "I;16N", "F"))
 PROBED = 1000
 """So many pictures are looked at, until one has colours, to tell a grey set from a coloured one."""
 
@@ -200,7 +202,7 @@ def count_channels(paths: Sequence[Picture]) -> int:
 def _mode(path: Picture) -> str:
     """Pillow's name for how colours are stored; grey for what cannot be read."""
     try:
-        with path.open("rb") as stream, Image.open(stream) as picture:
+        with path.open("rb") as stream, Image.open(stream, formats=FORMATS) as picture:
             return picture.mode
     except TrainingError:
         raise
@@ -264,7 +266,7 @@ def _open(path: Picture, channels: int, least: int) -> Image.Image:
     mode = "L" if channels == 1 else "RGB"
     try:
         # By a path, Pillow maps grey TIFFs into memory, and then turns them wrongly.
-        with path.open("rb") as stream, Image.open(stream) as file:
+        with path.open("rb") as stream, Image.open(stream, formats=FORMATS) as file:
             if file.mode == "I" and file.format not in ("PNG", "PPM"):  # those mean 16 bits by it
                 raise ValueError("32-bit pixels have no known white")
             file.draft(mode, (least, least))

@@ -168,7 +168,10 @@ def _in_shards(store: Any, shards: Sequence[str], indices: Path | None) -> list[
         part = next((f"{PARTS[word]}/" for word in words if word in PARTS), "")
         for name, start, size, number in members:
             folder = "" if number is None else f"{number:0{width}}/"
-            above = "" if name.startswith(part) else part  # it may be packed with that folder
+            above, (head, _, rest) = part, name.partition("/")
+            inside = f"{PARTS[head]}/" if rest and head in PARTS else ""
+            if inside and (inside == part or folder):  # packed with that folder
+                above, name = inside, rest
             pictures.append(Stored(f"{above}{folder}{name}", shard, start, size, store))
     return pictures
 

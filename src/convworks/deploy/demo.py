@@ -9,7 +9,7 @@ import re
 import socket
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -198,8 +198,8 @@ def _samples(
     try:
         data = data_to_test(path, None, network, root)
         return draw_samples(data, network.shape[1], folder), ""
-    except ConvworksError as error:  # also a store that does not answer
-        return [], f"No samples: {error}"
+    except ConvworksError:  # also a store that does not answer; it names places, and visitors read
+        return [], "No samples: the data that it was trained on are not here, or not as they were."
 
 
 def _page(
@@ -232,6 +232,9 @@ def _page(
                 )
                 # In the place of gradio's own, which decodes and converts the file first.
                 picture.preprocess = as_it_came
+                picture.async_move_resource_to_block_cache = partial(
+                    _only_uploads, picture.async_move_resource_to_block_cache
+                )
                 outputs = [gradio.Markdown(elem_id="message")]
             for network in networks:
                 outputs += _column(gradio, network)
@@ -250,6 +253,13 @@ def _page(
         tell = partial(_tell, networks)
         picture.change(tell, picture, outputs, api_name="predict", show_progress="minimal")
     return page
+
+
+async def _only_uploads(keep: Callable[[str | None], Any], place: str | None) -> Any:
+    """In the place of gradio's own, which fetches any address that a visitor names."""
+    if place is not None and "://" in place:
+        raise ValueError("an address is no picture: upload the file itself")
+    return await keep(place)
 
 
 def _column(gradio: ModuleType, network: Deployed) -> list[Any]:

@@ -1,5 +1,6 @@
 """How a network, trained or exported, does on a part of a data set, class by class."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -72,7 +73,7 @@ class Evaluation:
     calibration_error: float
     """How far the probabilities are from the shares that are right, 0…1 (Guo et al. 2017)."""
     macro_f1: float
-    """Mean over the classes."""
+    """Mean over the classes that are there, or are said to be."""
     balanced_accuracy: float
     """The mean of the classes' recalls, so that each counts alike; classes that the part lacks are
     not counted."""
@@ -106,6 +107,8 @@ def evaluate_network(
     network = open_network(path)
     if not isinstance(data, Data):
         data = data_to_test(Path(path), data, network, data_root)
+    elif data.title == _title(known := _known(Path(path), network), network):
+        _check_split(Path(path), known, data, data.title)
     return assess(network, data, part, tta=tta)
 
 
@@ -121,6 +124,8 @@ def assess(network: Deployed, data: Data, part: Part, *, tta: bool = False) -> E
     if data.channels != channels:
         raise InputError(f"{path} takes {channels} channels, {data.title} has {data.channels}.")
     images = getattr(data, part)
+    if not len(images):
+        raise InputError(f"{data.title} has no pictures in the {part} part: leave out --part.")
     rows, labels = [], []
     left_out = LeftOut()
     for pixels, truth in pictures(images, side, left_out):
@@ -144,9 +149,9 @@ def data_to_test(
     training. Raises InputError when they are not there, and for its own filled or split otherwise,
     as some of the test part may have been trained on then.
     """
-    known = load(path).data if path.is_dir() else source_of(network)
+    known = _known(path, network)
     name = str(known["name"] if data is None else data)
-    title = title_of(known["name"]) or str(network.metadata["data"])
+    title = _title(known, network)
     if not name:
         raise InputError(f"{path} was trained on {title}: say where that is with --data.")
     loaded = None
@@ -158,14 +163,29 @@ def data_to_test(
     if loaded is not None and loaded.digest == known.get("digest"):
         return loaded
     if title_of(name) == title:
-        raise InputError(
-            f"{name} is not split, or no longer filled, as it was when {path} was trained on it:"
-            " keep pictures of your own to test with in a folder of another name."
-        )
+        _check_split(path, known, loaded, name)
     if loaded is not None and name in SOURCES:
         return loaded
     channels, side, _ = network.shape
     return load_to_test(name, network.labels, channels, side, root)
+
+
+def _known(path: Path, network: Deployed) -> Mapping[str, Any]:
+    """What a run folder or an exported file says of its data."""
+    return load(path).data if path.is_dir() else source_of(network)
+
+
+def _title(known: Mapping[str, Any], network: Deployed) -> str:
+    return title_of(str(known["name"] or "")) or str(network.metadata["data"])
+
+
+def _check_split(path: Path, known: Mapping[str, Any], data: Data | None, name: str) -> None:
+    """InputError for its own data in other parts, where some are tested that were learned."""
+    if data is None or data.digest != known.get("digest"):
+        raise InputError(
+            f"{name} is not split, or no longer filled, as it was when {path} was trained on it:"
+            " keep pictures of your own to test with in a folder of another name."
+        )
 
 
 def source_of(network: Deployed) -> dict[str, Any]:
@@ -211,7 +231,7 @@ def figures(
         top5=float((top == labels[:, None]).any(1).mean()),
         loss=float(-np.log(np.maximum(own, np.finfo(np.float32).tiny)).mean()),
         calibration_error=_calibration_error(sure, right),
-        macro_f1=float(f1.mean()),
+        macro_f1=float(f1[(support > 0) | (np.bincount(said, minlength=classes) > 0)].mean()),
         balanced_accuracy=float(recall[support > 0].mean()),
         classes=tuple(
             ClassFigures(

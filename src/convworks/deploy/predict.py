@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from convworks.data.folder import decode, find_files
+from convworks.data.sources import title_of
 from convworks.deploy.export import Shipped, describe
 from convworks.deploy.runtime import Deployed, Pixels, Probabilities, open_deployed
 from convworks.errors import InputError
@@ -62,7 +63,7 @@ def open_run(run: Run) -> Deployed:
         found: np.ndarray = activation_map(shipped.model, images).numpy()
         return found
 
-    return Deployed(run.path, describe(run, str(run.data.get("name"))), compute, look)
+    return Deployed(run.path, describe(run, title_of(str(run.data.get("name")))), compute, look)
 
 
 def find_pictures(text: str) -> list[str]:

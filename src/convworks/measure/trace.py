@@ -276,7 +276,10 @@ def _look(func: Any, args: tuple[Any, ...], given: list[Tensor], made: list[Tens
         return sight.through(kernel, strides)
     if kind in WINDOWS:
         stride = args[2] if len(args) > 2 and args[2] else args[1]
-        return sight.through(_pair(args[1]), _pair(stride))
+        dilated = kind is not aten.avg_pool2d and len(args) > 4
+        dilation = _pair(args[4]) if dilated else (1, 1)
+        kernel = [(k - 1) * d + 1 for k, d in zip(_pair(args[1]), dilation, strict=True)]
+        return sight.through(kernel, _pair(stride))
     if kind in WHOLE and args[0].ndim == 4:
         after = made[0].shape[2:] if made[0].ndim == 4 else (1, 1)
         ratios = [n / m for n, m in zip(args[0].shape[2:], after, strict=True)]

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from convworks.errors import InputError
 from convworks.nets.densenet import CifarDenseNet, DenseNet
+from convworks.nets.registry import create_model
 from convworks.nets.residual import Block, Design, Order, PadShortcut
 from convworks.nets.resnet import CifarResNet, ResNet
 
@@ -135,3 +136,10 @@ def test_recomputing_needs_no_gradient_in_evaluation() -> None:
     model = DenseNet((2, 2), growth=8, recompute=True, stem="small").eval()
     with torch.inference_mode():
         assert model(torch.rand(1, 3, 16, 16)).shape == (1, 1000)
+
+
+def test_wide_networks_drop_between_the_last_relu_and_its_convolution() -> None:
+    """Zagoruyko and Komodakis 2016: between convolutions and after ReLU."""
+    model = create_model("wide_resnet40_4", options={"dropout": 0.3})
+    names = [name for name, _ in model.get_submodule("stage2.1.body").named_children()]
+    assert names == ["norm1", "relu1", "conv1", "norm2", "relu2", "dropout", "conv2"]

@@ -80,6 +80,8 @@ def test_stages_end_where_maps_become_smaller() -> None:
     assert halvings == [5, 4, 4, 3, 3, *[2] * 6, *[1] * 5]
     squeezes = [n for n in efficientnet if n.startswith("blocks.14.")]
     assert {efficientnet[n] for n in squeezes} == {1}
+    gated, plain = (found_stages(name, classes=7) for name in ("se_resnet50", "resnet50"))
+    assert {name: gated[name] for name in plain} == plain  # its last layer is a gate's
     convnext = found_stages("convnext_tiny", classes=7)  # its last maps are 7×7
     assert [n for n, stage in convnext.items() if stage == 0] == ["fc.weight", "fc.bias"]
     assert convnext["norm.weight"] == 1
@@ -103,6 +105,30 @@ def test_the_groups_of_the_optimizer() -> None:
         (["0.0.bias", "0.1.weight", "0.1.bias"], 0.25, 0.0),
     ]
     assert len(make_optimizer(model, recipe, stages).param_groups) == 2
+
+
+def test_factors_of_channels_do_not_decay() -> None:
+    model = create_model("convnext_tiny", num_classes=7, image_size=32)
+    recipe = resolve(TrainConfig(weight_decay=0.1), "", 1000, mirror=False)
+    decayed, free = (group["params"] for group in make_optimizer(model, recipe).param_groups)
+    scales = {id(p) for name, p in model.named_parameters() if name.endswith("layer_scale")}
+    assert len(scales) == 18
+    assert scales <= {id(p) for p in free}
+    assert all(p.ndim > 1 and p.numel() > len(p) for p in decayed)
+
+
+def test_a_first_step_that_overflows_leaves_no_trace() -> None:
+    """As fp16's does when its scale begins too high; PyTorch's own would leave what memory held."""
+    model = nn.Linear(300, 300)
+    recipe = resolve(TrainConfig(optimizer="nesterov", lr=0.1), "", 1000, mirror=False)
+    optimizer, scaler = make_optimizer(model, recipe), torch.amp.GradScaler("cpu")
+    before = model.weight.detach().clone()
+    scaler.scale(model(torch.full((1, 300), 1e38)).sum()).backward()
+    scaler.step(optimizer)
+    scaler.update()
+    assert torch.equal(model.weight, before)
+    for weight in model.parameters():
+        assert optimizer.state[weight]["momentum_buffer"].abs().max() == 0
 
 
 def test_each_stage_moves_at_its_own_rate(digits: Data) -> None:
@@ -153,8 +179,10 @@ class Kept(Observer):
             raise RuntimeError("crash")
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "nesterov"])
-def test_thawed_and_resumed_it_is_the_same_run(digits: Data, optimizer: str) -> None:
+@pytest.mark.parametrize(
+    ("optimizer", "decay"), [("adamw", 0.6), ("nesterov", 0.6), ("nesterov", 1.0)]
+)
+def test_thawed_and_resumed_it_is_the_same_run(digits: Data, optimizer: str, decay: float) -> None:
     config = TrainConfig(
         epochs=4,
         batch_size=30,
@@ -162,7 +190,7 @@ def test_thawed_and_resumed_it_is_the_same_run(digits: Data, optimizer: str) -> 
         optimizer=optimizer,  # type: ignore[arg-type]
         freeze=True,
         unfreeze_after=2,
-        layer_decay=0.6,
+        layer_decay=decay,
     )
     model = network()
     begun, kept = model.get_parameter("0.0.weight").detach().clone(), Kept(model)

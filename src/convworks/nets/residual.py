@@ -88,9 +88,9 @@ def residual_body(design: Design, in_channels: int, width: int, stride: int) -> 
                 del layers["norm"]
             if last and design.order != "relu_before_add":
                 del layers["relu"]
-        if design.dropout and last:
-            body.add_module("dropout", nn.Dropout(design.dropout))
         for name, layer in layers.items():
+            if design.dropout and last and name == "conv":
+                body.add_module("dropout", nn.Dropout(design.dropout))
             body.add_module(f"{name}{i}", layer)
     if design.se:
         channels = convs[-1].out_channels

@@ -93,6 +93,7 @@ def _run(job: Job, stop: "Stop", test: bool) -> None:
             return
         with stop.at_once():
             found = _test(job)
+        job.pictures.exchange(job.processes)
     except Stopped:
         job.save()
         raise KeyboardInterrupt(
@@ -198,6 +199,7 @@ def _close_epoch(job: Job, val: Metrics) -> None:
         seconds=state.seconds + val.seconds,
     )
     history = (*state.history, record)
+    job.pictures.exchange(job.processes)
     job.state = State(torch.zeros_like(state.tally), epoch=state.epoch + 1, history=history)
     job.save()
     job.publish()
@@ -227,6 +229,8 @@ def _test(job: Job) -> Metrics:
 
 def _measure(job: Job, loader: Loader) -> Metrics:
     with job.weights.together():
+        if job.config.sync_norms == "off":  # each has its own averages; the first one's are kept
+            job.processes.align(job.model.buffers())
         return measure(job.model, loader, job.prepare, job.device, job.precision, job.processes)
 
 

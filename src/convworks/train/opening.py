@@ -13,6 +13,7 @@ from convworks.data.splits import Data
 from convworks.errors import InputError, UsageError
 from convworks.measure.summary import Summary
 from convworks.nets.registry import spec_of
+from convworks.nets.whitening import Whitening
 from convworks.train import checkpoint
 from convworks.train.config import TrainConfig
 from convworks.train.device import (
@@ -195,6 +196,8 @@ def _network(
     if not processes.alone and config.sync_norms == "on":
         if any(getattr(part, "recompute", False) for part in model.modules()):
             raise InputError("recompute does not go with synchronised norms: add --sync-norms off.")
+        if any(isinstance(part, Whitening) for part in model.modules()):
+            raise InputError("whitening has no synchronised statistics: add --sync-norms off.")
         network = with_synced_norms(network)
     return network
 

@@ -13,6 +13,7 @@ from torch import nn
 
 from convworks.errors import InputError
 from convworks.measure.summary import Summary, SummaryRow
+from convworks.nets.blocks import SqueezeExcite
 from convworks.train.recipes import Recipe
 
 MOMENTUM = 0.9
@@ -36,21 +37,39 @@ def make_optimizer(
     for name, weight in model.named_parameters():
         if weight.requires_grad:
             stage = stages.get(name, 0) if layer_decay < 1 else 0
-            groups.setdefault((stage, weight.ndim <= 1), []).append(weight)
+            scales = weight.ndim <= 1 or weight.numel() == len(weight)  # ConvNeXt's are C×1×1
+            groups.setdefault((stage, scales), []).append(weight)
     trained: list[dict[str, Any]] = [
         {
             "params": weights,
-            "weight_decay": 0.0 if is_vector else recipe.weight_decay,
+            "weight_decay": 0.0 if scales else recipe.weight_decay,
             "lr_scale": layer_decay**stage,
         }
-        for (stage, is_vector), weights in sorted(groups.items(), key=lambda item: item[0])
+        for (stage, scales), weights in sorted(groups.items(), key=lambda item: item[0])
     ]
     if recipe.optimizer == "adamw":
         return torch.optim.AdamW(trained, lr=recipe.lr, fused=True)
     nesterov = recipe.optimizer == "nesterov"
     momentum = MOMENTUM if nesterov else 0.0
     fused = not in_parts
-    return torch.optim.SGD(trained, recipe.lr, momentum=momentum, nesterov=nesterov, fused=fused)
+    made = torch.optim.SGD(trained, recipe.lr, momentum=momentum, nesterov=nesterov, fused=fused)
+    begin_momentum(made)
+    return made
+
+
+def begin_momentum(optimizer: torch.optim.Optimizer) -> None:
+    """Gives each weight of a fused SGD its momentum, 0, unless it has one.
+
+    PyTorch's fused step would take memory as it is for it where fp16's first step overflows, and
+    fails where only some weights have one, as when a trunk is thawed. 0.9·0 + g is the g that it
+    begins with otherwise.
+    """
+    for group in optimizer.param_groups:
+        if group.get("momentum") and group["fused"]:
+            for weight in group["params"]:
+                state = optimizer.state[weight]
+                if state.get("momentum_buffer") is None:
+                    state["momentum_buffer"] = torch.zeros_like(weight)
 
 
 def stages_of(model: nn.Module, summary: Summary, classes: int) -> dict[str, int]:
@@ -58,15 +77,17 @@ def stages_of(model: nn.Module, summary: Summary, classes: int) -> dict[str, int
 
     The head is the last layers whose result has a number or a map for each class, and auxiliary
     heads, which the `summary` of evaluation does not run. A stage ends where the maps become
-    smaller for good: the 1×1 maps inside a squeeze-and-excitation block end none. A norm is of the
-    stage of the layer before it.
+    smaller for good: the 1×1 maps inside a squeeze-and-excitation block end none, and are, as norms
+    are, of the stage of the layer before them.
     """
     ran = [row for row in summary.rows if row.macs + row.normalised + row.elementwise]
     rows = [row for row in ran if row.parameters]
+    gates = [name for name, part in model.named_modules() if isinstance(part, SqueezeExcite)]
     layers: dict[str, int] = {}
     stage, largest, in_head = 0, -1, True
     for row in reversed(rows):
-        pixels = _pixels(row, model.get_submodule(row.name))
+        inside = any(row.name.startswith(f"{gate}.") for gate in gates)
+        pixels = None if inside else _pixels(row, model.get_submodule(row.name))
         in_head &= pixels is not None and row.output[0] == classes
         if in_head:
             layers[row.name] = 0

@@ -23,6 +23,7 @@ from convworks.data.unreadable import LeftOut, check_few
 from convworks.train import checkpoint
 from convworks.train.config import TrainConfig
 from convworks.train.observer import Observer
+from convworks.train.processes import Processes
 from convworks.train.recipes import Recipe
 
 UNEVEN = 3
@@ -155,6 +156,19 @@ class Pictures:
                         f"{count:,} of {len(there):,} {part} pictures stand in the training part"
                         " too, to the last bit: accuracy there is flattered"
                     )
+
+    def exchange(self, processes: Processes) -> None:
+        """What any process could not read, all leave out, and count."""
+        own = {self._name(path): reason for path, reason in self.left_out.reasons.items()}
+        others = {
+            name: reason
+            for found in processes.every(own)
+            for name, reason in found.items()
+            if name not in own
+        }
+        for path in self._files() if others else ():
+            if (reason := others.get(self._name(path))) is not None:
+                self.left_out.add(UnreadableError(path, reason))
 
     def _found_late(self, error: UnreadableError) -> None:
         """While training: told, listed, and refused when they become too many."""

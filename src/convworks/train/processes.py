@@ -5,7 +5,7 @@ that all take the same steps. The first one alone writes and shows.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -62,6 +62,18 @@ class Processes:
         values = [mine]
         dist.broadcast_object_list(values)
         return values[0]
+
+    def every(self, mine: T) -> list[T]:
+        """What each has, in their order."""
+        values = [mine] * self.share.of
+        if not self.alone:
+            dist.all_gather_object(values, mine)
+        return values
+
+    def align(self, tensors: Iterable[Tensor]) -> None:
+        """All tensors become the first one's, in place."""
+        for tensor in () if self.alone else tensors:
+            dist.broadcast(tensor, 0)
 
     def wait(self) -> None:
         """Until all are here."""

@@ -100,15 +100,18 @@ class _Normalise(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         (gradient,) = gradients
         images, weight, count, mean, variance = ctx.saved_tensors
-        # As if the statistics were constants; what they add follows from the same two sums.
+        inverse = (variance + ctx.eps).rsqrt()
+        factor = torch.ones_like(mean) if weight is None else weight
+        # As if the statistics were constants; what they add follows from the same two sums. CUDA's
+        # kernel asks for the means and roots that training saves, and for a weight.
         found, to_weight, to_bias = torch.ops.aten.native_batch_norm_backward(
-            gradient, images, weight, mean, variance, None, None, False, ctx.eps, (True, True, True)
+            *(gradient, images, factor, mean, variance, mean, inverse, False, ctx.eps),
+            (True, True, True),
         )
         sums = torch.stack([to_bias, to_weight])
         own = sums.clone()
         dist.all_reduce(sums)
-        inverse = (variance + ctx.eps).rsqrt()
-        scale = inverse if weight is None else weight * inverse
+        scale = factor * inverse
         slope = -scale * inverse * sums[1] / count
         offset = -scale * sums[0] / count - slope * mean
         shape = (-1, *[1] * (images.ndim - 2))

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from convworks.train.optimizer import begin_momentum
+
 
 def hash_of_weights(state: Mapping[str, Tensor]) -> str:
     """SHA-256 of the numbers, in the order of their names."""
@@ -50,6 +52,7 @@ class Weights:
         for saved, group in zip(groups, optimizer.param_groups, strict=False):
             saved["fused"] = group["fused"]  # is for the device and the weights that there are now
         optimizer.load_state_dict({**state, "state": fitted, "param_groups": groups})
+        begin_momentum(optimizer)  # what was frozen may have none yet
 
     def fit(self, tensor: Tensor, weight: Tensor) -> Tensor:
         """A whole tensor as what is kept for that weight: it must lie in memory as the weight does.

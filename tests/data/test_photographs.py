@@ -105,7 +105,8 @@ def test_grey_of_either_order_of_bytes(tmp_path: Path) -> None:
     for order, mode in (("<", "I;16"), (">", "I;16B")):
         file = tmp_path / f"{mode[-1]}.tiff"
         Image.frombytes(mode, (32, 32), pixels.astype(f"{order}u2").tobytes()).save(file)
-        assert Image.open(file).mode == mode
+        with Image.open(file) as picture:
+            assert picture.mode == mode
         assert count_channels([file]) == 1
         assert torch.equal(decode(file, 1, 32)[0], torch.from_numpy((pixels >> 8).astype(np.uint8)))
 

@@ -93,7 +93,7 @@ def train(
     """`fit` from names: loads the data, makes the network from the config's seed, trains it.
 
     `image_size` None is the book's size with the book's recipe, else the data's own; for an image
-    folder the size that the network was published for.
+    folder the size in the network's row of the zoo, its paper's or the book's.
     """
     config = config or TrainConfig()
     with together(config.device):

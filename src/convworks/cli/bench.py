@@ -26,11 +26,11 @@ class BenchCommand(Command):
     model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="MODEL")]
     """A network of the zoo; `convworks models` lists them."""
     input: Annotated[
-        str | None, tyro.conf.arg(metavar="CxHxW", help_behavior_hint="(default: the paper's)")
+        str | None, tyro.conf.arg(metavar="CxHxW", help_behavior_hint="(default: as models lists)")
     ] = None
     """Channels, height and width of the images, such as 3x224x224."""
     classes: Annotated[
-        int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: the paper's)")
+        int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: as models lists)")
     ] = None
     """How many classes the network tells apart."""
     batch_size: int = 128

@@ -26,11 +26,11 @@ class Compare(Command):
     runs: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="DIR…")] = ()
     """Run folders: their networks, with the test accuracy, the mean where there are several."""
     input: Annotated[
-        str | None, tyro.conf.arg(metavar="CxHxW", help_behavior_hint="(default: each paper's)")
+        str | None, tyro.conf.arg(metavar="CxHxW", help_behavior_hint="(default: as models lists)")
     ] = None
     """Channels, height and width of the images for the networks of the zoo."""
     classes: Annotated[
-        int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: each paper's)")
+        int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: as models lists)")
     ] = None
     """How many classes the networks of the zoo tell apart."""
     batch_size: int = 128

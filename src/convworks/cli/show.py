@@ -34,7 +34,7 @@ class Show(Command):
     ] = None
     """How deep to open blocks that branch: 0, a box each; 1, their paths; 2, blocks in them too."""
     input: Annotated[
-        str | None, tyro.conf.arg(metavar="CxHxW", help_behavior_hint="(default: the paper's)")
+        str | None, tyro.conf.arg(metavar="CxHxW", help_behavior_hint="(default: as models lists)")
     ] = None
     """Channels, height and width of the images for networks of the zoo."""
     options: Options = ()

@@ -77,8 +77,8 @@ FAMILIES = (
             "lenet": (61_706, 416_520, {}),
         },
         note=(
-            "Sigmoids, average pooling and a plain last Linear, as in the book; LeNet-5 of "
-            "1998 has trained pooling, partly connected maps and Gaussian outputs."
+            "Sigmoids, average pooling and a plain last Linear, as in the book; LeNet-5 of 1998 "
+            "has a stretched tanh, trained pooling, partly connected maps and Gaussian outputs."
         ),
         input=(1, 28, 28),
         classes=10,
@@ -889,8 +889,8 @@ FAMILIES = (
             ),
         },
         note=(
-            "Without stochastic depth unless asked: drop_path=0.1 for tiny, 0.4 and 0.5 in "
-            "the paper's larger ones."
+            "With stochastic depth in training as in the paper: 0.1, 0.4 and 0.5; drop_path=0 leaves "
+            "it out."
         ),
         smallest=32,
         smallest_small=8,

@@ -889,8 +889,8 @@ FAMILIES = (
             ),
         },
         note=(
-            "With stochastic depth in training as in the paper: 0.1, 0.4 and 0.5; drop_path=0 leaves "
-            "it out."
+            "With stochastic depth in training as in the paper: 0.1, 0.4 and 0.5; drop_path=0 "
+            "leaves it out."
         ),
         smallest=32,
         smallest_small=8,

@@ -30,7 +30,6 @@ from PIL import Image
 from sklearn.datasets import load_sample_images
 
 from convworks.cli import COMMANDS, run
-from convworks.cli.command import PARSING
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -181,7 +180,7 @@ def check(block: Block) -> None:
 def parse(words: list[str]) -> None:
     """Reads a command's words as the command does; AssertionError for wrong ones."""
     try:
-        tyro.extras.subcommand_cli_from_dict(COMMANDS, prog="convworks", args=words, config=PARSING)
+        tyro.extras.subcommand_cli_from_dict(COMMANDS, prog="convworks", args=words)
     except SystemExit as wrong:
         raise AssertionError("wrong usage") from wrong
 

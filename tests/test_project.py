@@ -77,9 +77,11 @@ def test_the_changelog_has_this_version() -> None:
     assert f"## {convworks.__version__}" in (ROOT / "CHANGELOG.md").read_text()
 
 
-def test_the_page_on_memory_is_what_the_command_wrote() -> None:
-    path = ROOT / "benchmarks" / "memory.py"
-    spec = importlib.util.spec_from_file_location("memory_benchmark", path)
+@pytest.mark.parametrize("name", ["memory", "peers", "inference", "time_to_accuracy", "roofline"])
+def test_a_page_is_what_its_command_wrote(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = ROOT / "benchmarks" / f"{name}.py"
+    monkeypatch.syspath_prepend(path.parent)
+    spec = importlib.util.spec_from_file_location(f"benchmark_{name}", path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)

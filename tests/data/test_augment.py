@@ -6,8 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchvision.transforms import v2
 
-from convworks.data.augment import Preparation, random_crop, random_flip
+from convworks.data.augment import Preparation, random_colour, random_crop, random_flip
 from convworks.data.loader import MemoryLoader
+from convworks.data.share import Share
 from convworks.data.splits import MemoryImages
 
 CPU = torch.device("cpu")
@@ -55,6 +56,32 @@ def test_a_flip_concerns_about_half() -> None:
     same = (flipped == pixels).flatten(1).all(1)
     assert (mirrored | same).all()
     assert 400 < mirrored.sum() < 600
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_another_light_is_torchvisions(channels: int) -> None:
+    """One after the other, each picture with its own factors, none too bright or dark."""
+    pixels = torch.randint(100, 150, (8, channels, 12, 12), dtype=torch.uint8)
+    found = random_colour(pixels, generator(3))
+    assert found.dtype == torch.uint8
+    factors = 0.5 + torch.rand(8, 3, generator=generator(3))
+    for before, after, (bright, contrast, saturation) in zip(
+        pixels.float() / 255, found, factors.tolist(), strict=True
+    ):
+        expected = v2.functional.adjust_brightness(before, bright)
+        expected = v2.functional.adjust_contrast(expected, contrast)
+        if channels == 3:
+            expected = v2.functional.adjust_saturation(expected, saturation)
+        torch.testing.assert_close(after.float(), 255 * expected, atol=1.0, rtol=0)
+    assert len({round(one.float().mean().item()) for one in found}) > 4
+
+
+def test_the_light_of_a_share_is_that_of_the_whole() -> None:
+    pixels = torch.randint(0, 256, (6, 3, 5, 5), dtype=torch.uint8)
+    whole = random_colour(pixels, generator(0))
+    for rank in (0, 1):
+        share = Share(rank, 2)
+        assert torch.equal(random_colour(share.cut(pixels), generator(0), share), share.cut(whole))
 
 
 @settings(max_examples=30, deadline=None)

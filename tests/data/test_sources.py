@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from sklearn.datasets import load_digits
+from torch.utils.data import Dataset
 from torchvision import datasets
 
 from convworks.data.sources import SOURCES, data_root, load_data
@@ -191,34 +192,51 @@ def test_every_known_set_names_its_torchvision_class(name: str, tmp_path: Path) 
         with pytest.raises(InputError, match="connect to the internet") as caught:
             load_data(name, root=tmp_path)
     assert "\n" not in str(caught.value)
+    kind = str(caught.value).partition(" ")[0]
+    assert kind.lower() == name.replace("_", "")
+    assert issubclass(getattr(datasets, kind), Dataset)
 
 
-def test_colour_sets_in_cifars_format(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pictures written in CIFAR-10's files come back with channels first and class names."""
+@pytest.mark.parametrize(
+    ("name", "kind", "place", "labels", "key"),
+    [
+        ("cifar10", datasets.CIFAR10, "cifar-10-batches-py", "labels", "label_names"),
+        ("cifar100", datasets.CIFAR100, "cifar-100-python", "fine_labels", "fine_label_names"),
+    ],
+)
+def test_colour_sets_in_cifars_format(
+    name: str,
+    kind: type[datasets.CIFAR10],
+    place: str,
+    labels: str,
+    key: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Pictures written in CIFAR's files come back with channels first and class names."""
     import pickle
 
     torch.manual_seed(0)
-    folder = tmp_path / "cifar-10-batches-py"
+    folder = tmp_path / place
     folder.mkdir()
-    kind = datasets.CIFAR10
     pixels = torch.randint(0, 256, (20, 3, 32, 32), dtype=torch.uint8)
-    batch = {"data": pixels.flatten(1).numpy(), "labels": [i % 10 for i in range(20)]}
+    batch = {"data": pixels.flatten(1).numpy(), labels: [i % 10 for i in range(20)]}
     names = [f"thing{i}" for i in range(10)]
     files = [name for name, _ in kind.train_list + kind.test_list]
     for name in files:
         (folder / name).write_bytes(pickle.dumps(batch))
-    (folder / "batches.meta").write_bytes(pickle.dumps({"label_names": names}))
+    (folder / str(kind.meta["filename"])).write_bytes(pickle.dumps({key: names}))
 
     def listed(name: str) -> list[str]:
         return [name, hashlib.md5((folder / name).read_bytes()).hexdigest()]
 
     monkeypatch.setattr(kind, "train_list", [listed(name) for name, _ in kind.train_list])
     monkeypatch.setattr(kind, "test_list", [listed(name) for name, _ in kind.test_list])
-    meta = kind.meta | {"md5": listed("batches.meta")[1]}
+    meta = kind.meta | {"md5": listed(str(kind.meta["filename"]))[1]}
     monkeypatch.setattr(kind, "meta", meta)
-    data = load_data("cifar10", root=tmp_path)
+    data, count = load_data(name, root=tmp_path), 20 * len(kind.train_list)
     assert data.classes == tuple(names)
-    assert (data.channels, data.image_size, len(data.train) + len(data.val)) == (3, 32, 100)
+    assert (data.channels, data.image_size, len(data.train) + len(data.val)) == (3, 32, count)
     assert torch.equal(data.test.pixels, pixels)
 
 

@@ -178,7 +178,7 @@ def test_a_folder_of_every_kind_of_file(place: Path, tmp_path: Path) -> None:
     told = done.stderr.splitlines()
     assert len(told) == bad + 1
     assert told[-1] == f"convworks: {bad} of {good + bad} files could not be read."
-    answers = convworks(*words, "--format", "jsonl").stdout
+    answers = convworks(*words, "--json").stdout
     found = [json.loads(line) for line in answers.splitlines()]
     assert sum(bool(one["labels"]) for one in found) == good
     assert all(Path(one["path"]).exists() for one in found)

@@ -30,6 +30,8 @@ class Predict(Command):
     Of their mirror images too where the run was trained with such; six times the work."""
     format: Literal["text", "jsonl", "csv"] = "text"
     """How the answers are printed: a line a picture, in the order given."""
+    json: Flag = False
+    """Print JSON lines: --format jsonl."""
 
     def run(self, _arguments: Sequence[str], /) -> None:
         """Prints an answer for each picture as it comes; fails in the end if some had none."""
@@ -40,12 +42,13 @@ class Predict(Command):
             raise UsageError(f"--top must be at least 1, not {self.top}.")
         if not self.images:
             raise UsageError("Name pictures, folders of them, or - for standard input.")
+        form = "jsonl" if self.json else self.format
         network = open_network(self.network)
         top = min(self.top, len(network.labels))
         paths = self._paths()
         failed = count = 0
         writer = csv.writer(sys.stdout, lineterminator="\n")
-        if self.format == "csv":
+        if form == "csv":
             ranks = [""] if top == 1 else [f"_{i + 1}" for i in range(top)]
             writer.writerow(["path", *(f"{x}{i}" for i in ranks for x in ("label", "probability"))])
         for one in predict(network, paths, top=top, tta=self.tta):
@@ -54,10 +57,10 @@ class Predict(Command):
                 failed += 1
                 print(f"convworks: {one.error}", file=sys.stderr)
             pairs = list(zip(one.labels, one.probabilities, strict=True))
-            if self.format == "jsonl":
+            if form == "jsonl":
                 odd = not one.path.isprintable()
                 print(json.dumps(asdict(one), ensure_ascii=odd), flush=True)
-            elif self.format == "csv":
+            elif form == "csv":
                 cells = [x for label, share in pairs for x in (label, f"{share:.6f}")]
                 writer.writerow([one.path, *(cells or [""] * (2 * top))])
             elif not one.error:

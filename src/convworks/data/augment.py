@@ -40,6 +40,26 @@ def random_flip(pixels: Tensor, generator: Generator, share: Share = WHOLE) -> T
     return torch.where(mirrored.to(pixels.device)[:, None, None, None], pixels.flip(3), pixels)
 
 
+def random_colour(pixels: Tensor, generator: Generator, share: Share = WHOLE) -> Tensor:
+    """uint8 N×C×H×W, a share of a batch, in another light: brightness, contrast and, of three
+    channels, saturation, each times ½ to 1½ (Howard 2013, arXiv:1312.5402)."""
+    factors = share.cut(0.5 + torch.rand(len(pixels) * share.of, 3, generator=generator))
+    bright, contrast, saturation = factors.to(pixels.device).T[:, :, None, None, None]
+    images: Tensor = bright * pixels
+    grey = _grey(images)
+    middle = grey.mean((2, 3), keepdim=True)
+    images, grey = middle + contrast * (images - middle), middle + contrast * (grey - middle)
+    images = grey + saturation * (images - grey)
+    return images.clamp(0, 255).round().to(torch.uint8)
+
+
+def _grey(images: Tensor) -> Tensor:
+    """N×1×H×W: of three channels how light they look (ITU-R BT.601), of others the mean."""
+    if images.shape[1] != 3:
+        return images.mean(1, keepdim=True)
+    return 0.299 * images[:, :1] + 0.587 * images[:, 1:2] + 0.114 * images[:, 2:]
+
+
 @lru_cache
 def _columns(values: tuple[float, ...], device: torch.device) -> Tensor:
     """A number a channel, for pixels from 0 to 255; kept, since copying to a GPU makes it wait."""

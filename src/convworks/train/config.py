@@ -13,7 +13,7 @@ import tyro
 
 from convworks.errors import UsageError
 
-Augment = Literal["none", "flip", "crop", "flip-crop"]
+Augment = Literal["none", "flip", "crop", "flip-crop", "flip-crop-colour"]
 Optimizer = Literal["sgd", "nesterov", "adamw"]
 Switch = Literal["on", "off"]
 Schedule = Literal["constant", "cosine"]

@@ -18,7 +18,7 @@ from types import FrameType
 import torch
 from torch import Tensor, nn
 
-from convworks.data.augment import random_crop, random_flip
+from convworks.data.augment import random_colour, random_crop, random_flip
 from convworks.data.loader import Batch, Loader
 from convworks.data.splits import Data, MemoryImages
 from convworks.errors import DivergedError
@@ -252,6 +252,8 @@ def _augment(job: Job, pixels: Tensor, generator: torch.Generator) -> Tensor:
         pixels = random_flip(pixels, generator, job.processes.share)
     if "crop" in job.recipe.augment and isinstance(job.data.train, MemoryImages):
         pixels = random_crop(pixels, generator, job.processes.share)
+    if "colour" in job.recipe.augment:
+        pixels = random_colour(pixels, generator, job.processes.share)
     return pixels
 
 

@@ -222,9 +222,8 @@ def test_colour_sets_in_cifars_format(
     pixels = torch.randint(0, 256, (20, 3, 32, 32), dtype=torch.uint8)
     batch = {"data": pixels.flatten(1).numpy(), labels: [i % 10 for i in range(20)]}
     names = [f"thing{i}" for i in range(10)]
-    files = [name for name, _ in kind.train_list + kind.test_list]
-    for name in files:
-        (folder / name).write_bytes(pickle.dumps(batch))
+    for file, _ in kind.train_list + kind.test_list:
+        (folder / file).write_bytes(pickle.dumps(batch))
     (folder / str(kind.meta["filename"])).write_bytes(pickle.dumps({key: names}))
 
     def listed(name: str) -> list[str]:

@@ -56,6 +56,23 @@ def test_whitening_in_use_takes_the_moving_averages() -> None:
     torch.testing.assert_close(torch.cov(rows.T, correction=0), torch.eye(5), atol=1e-3, rtol=0)
 
 
+def test_the_probability_integral_spreads_normal_numbers_evenly() -> None:
+    model = cw.create_model("lenet_bn", options={"norm_kind": "integral", "norm_layers": FEATURES})
+    layer = model.get_submodule("features.norm2")
+    x = torch.randn(32, 16, 20, 20, generator=torch.Generator().manual_seed(0)) * 3 - 1
+    spread = layer(x).detach()
+    ranks = x[:, 0].flatten().argsort().argsort() / 12_800  # the share that is smaller
+    expected = 12**0.5 * (ranks - 0.5)
+    torch.testing.assert_close(spread[:, 0].flatten(), expected, atol=0.1, rtol=0)
+    assert spread.abs().max() <= 3**0.5
+    torch.testing.assert_close(spread.std((0, 2, 3)), torch.ones(16), atol=0.02, rtol=0)
+    layer.eval()
+    torch.testing.assert_close(layer(x[:1]), layer(x)[:1])
+    rows = cw.create_model("lenet_bn", options={"norm_kind": "integral", "norm_affine": False})
+    assert rows(torch.randn(4, 1, 28, 28)).shape == (4, 10)
+    assert "features.norm2.weight" not in rows.state_dict()
+
+
 @pytest.mark.parametrize("kind", ["group", "layer", "instance"])
 def test_norms_of_single_pictures(kind: str) -> None:
     """What a picture gives does not depend on the others; over its groups mean 0, deviation 1."""

@@ -15,12 +15,14 @@ from torch import nn
 from convworks.errors import InputError
 from convworks.nets.blocks import ShuffleChannels, named
 from convworks.nets.initialization import init_he
+from convworks.nets.integral import ProbabilityIntegral
 from convworks.nets.whitening import Whitening
 
-NormKind = Literal["batch", "group", "layer", "instance", "whitening", "none"]
+NormKind = Literal["batch", "group", "layer", "instance", "whitening", "integral", "none"]
 """Over the batch (Ioffe and Szegedy 2015); over groups of a picture's channels (Wu and He 2018);
 over all of them (Ba et al. 2016); over each of them (Ulyanov et al. 2016); over the batch, with
-channels decorrelated (Huang et al. 2018)."""
+channels decorrelated (Huang et al. 2018); over the batch, each number as its place among all
+(the probability-integral transform)."""
 ConvKind = Literal["dense", "sliced", "grouped", "depthwise"]
 """k×k; k×1, then 1×k; k×k in groups, then channels shuffled; depthwise k×k, then 1×1."""
 
@@ -83,6 +85,8 @@ def _make_norm(kind: NormKind, old: BatchNorm, affine: bool) -> nn.Module:
         new = type(old)(channels, eps, affine=affine)
     elif kind == "whitening":
         new = Whitening(channels, eps, affine=affine)
+    elif kind == "integral":
+        new = ProbabilityIntegral(type(old)(channels, eps, affine=False), affine=affine)
     elif kind == "instance" and isinstance(old, nn.BatchNorm1d):
         raise InputError(
             "Instance norm needs pixels: a Linear gives a single number a channel; name the norms"

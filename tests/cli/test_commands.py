@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from command import Command, convworks
 from conftest import write_digits
 from convworks import api, cli
+from convworks.bench import speed
 from convworks.cli import run
 from convworks.cli.command import show
 from convworks.train.checkpoint import read_settings
@@ -399,6 +400,24 @@ def test_compare_and_bench_print_what_they_find() -> None:
     assert figures["training"]["median"] > 0
     assert figures["training_memory"]["predicted"] > 0
     assert 0 < figures["training_roofline"]["peak_share"] < 1
+
+
+def test_speed_is_measured_and_drawn_against_accuracy(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(speed, "WINDOW_SECONDS", 0.02)  # that it is measured, not how fast it is
+    for name in ("lenet", "lenet_bn"):
+        assert run(["train", name, *FAST, "--out", name]) == 0
+    capsys.readouterr()
+    words = ["compare", "--runs", "lenet", "lenet_bn", "--batch-size", "8", "--bench"]
+    assert run([*words, "--figure", "a.svg", "--cost", "latency_ms", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [one["model"] for one in found] == ["lenet", "lenet_bn"]
+    for one in found:
+        assert min(one["training_rate"], one["inference_rate"], one["latency_ms"]) > 0
+    text = Path("a.svg").read_text()
+    assert "<!-- lenet_bn -->" in text
+    assert "milliseconds" in text
 
 
 def test_reproduce_writes_its_page(tmp_path: Path) -> None:

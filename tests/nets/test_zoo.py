@@ -18,12 +18,17 @@ from convworks.nets.zoo import ZOO
 every_network = pytest.mark.parametrize("name", list_models())
 
 LIGHT = 6_000_000
-"""Parameters up to which a network is computed in the usual tests; the others take minutes."""
+WELL_KNOWN = ("alexnet", "vgg11_small", "resnet18", "resnet50", "densenet121")
+"""Parameters up to which a network is computed in the usual tests, and others that are, of the book
+and the guides. The rest take minutes."""
 
 every_network_computed = pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=[pytest.mark.slow] if row.parameters > LIGHT else [])
+        pytest.param(
+            name,
+            marks=[] if row.parameters <= LIGHT or name in WELL_KNOWN else [pytest.mark.slow],
+        )
         for name, row in ZOO.items()
     ],
 )

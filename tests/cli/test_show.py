@@ -51,7 +51,7 @@ def test_a_run_and_its_data(capsys: pytest.CaptureFixture[str]) -> None:
     with tarfile.open("photos.tar", "w") as packed:
         packed.add("photos", ".")
     assert show("photos.tar", "--out", "samples") == 0
-    assert capsys.readouterr().out == "samples/photos.tar-samples.svg\n"
+    assert capsys.readouterr().out == "samples/photos-samples.svg\n"
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,5 @@
 """The page, served by the real command and opened in a real browser."""
 
-import asyncio
 import re
 import signal
 import socket
@@ -25,7 +24,7 @@ from command import convworks
 from conftest import write_digits
 from convworks.data.folder import decode
 from convworks.data.splits import Data
-from convworks.deploy.demo import _page, answer, draw_samples
+from convworks.deploy.demo import answer, draw_samples
 from convworks.deploy.export import pictures
 from convworks.deploy.predict import open_network, predict
 from convworks.errors import InputError
@@ -215,13 +214,18 @@ def test_a_file_of_too_many_bytes_is_refused(server: Server, visit: Visit, tmp_p
 
 def test_no_address_is_fetched(place: Path) -> None:
     """Gradio itself would, for whoever names one to its API."""
-    import gradio
+    from gradio_client import Client, handle_file
+    from gradio_client.exceptions import AppError
 
-    page = _page(gradio, [open_network(place / "run")], [], "")
-    (picture,) = (one for one in page.blocks.values() if one.elem_id == "picture")
-    for address in ("http://example.com/a.png", "https://example.com/a.png"):
-        with pytest.raises(ValueError, match="an address is no picture: upload the file"):
-            asyncio.run(picture.async_move_resource_to_block_cache(address))
+    server = start(place, "run")
+    try:
+        client = Client(server.address, verbose=False)
+        with pytest.raises(AppError):
+            client.predict(handle_file("http://example.com/a.png"), api_name="/predict")
+    finally:
+        server.process.terminate()
+        _, said = server.process.communicate(timeout=30)
+    assert "an address is no picture: upload the file itself" in said
 
 
 def test_ten_people_at_once_get_their_own_answers(place: Path, server: Server) -> None:

@@ -52,4 +52,5 @@ def width_in_files(table: Table) -> int:
         if column.no_wrap:
             cells = [column.header, column.footer, *column.cells]
             column.min_width = max(cell_len(line) for x in cells for line in [*str(x).split("\n")])
-    return max(120, Console(width=10_000).measure(table).minimum)
+    plain = Console(width=10_000, markup=False, emoji=False)
+    return max(120, plain.measure(table).minimum)

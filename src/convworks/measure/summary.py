@@ -106,7 +106,7 @@ class Summary:
 
     def __str__(self) -> str:
         table = self.table()
-        console = Console(width=width_in_files(table), no_color=True)
+        console = Console(width=width_in_files(table), no_color=True, markup=False, emoji=False)
         with console.capture() as captured:
             console.print(table)
         return captured.get()

@@ -3,7 +3,7 @@
 from convworks.studies.answer import Answer
 from convworks.studies.figures import FIGURES
 from convworks.studies.luck import LEAST_SEEDS
-from convworks.studies.study import Settings, Study, show_value
+from convworks.studies.study import Settings, show_value
 
 FIRST = "*Written for the figures that were found first; those above may be another machine's.*"
 
@@ -22,7 +22,7 @@ def as_page(found: Answer, command: str, picture: str) -> str:
         "",
         f"**Held fixed:** {_settings(study.fixed.under(study.plans[found.budget].settings))}.",
         "",
-        *_varied(study),
+        *_varied(found),
         "",
         "## Found",
         "",
@@ -62,17 +62,21 @@ def _value(value: object) -> str:
     return "`" + str(value).lower() + "`" if isinstance(value, bool) else f"`{value}`"
 
 
-def _varied(study: Study) -> list[str]:
-    """What the variants and the axis change."""
+def _varied(found: Answer) -> list[str]:
+    """What the variants and the axis change, as far as the budget has them."""
+    study = found.study
+    tried = {cell.variant for cell in found.cells}, {cell.value for cell in found.cells}
     lines = ["| variant | is |", "|---|---|"]
     for name, settings in study.variants.items():
-        lines.append(f"| {name} | {_settings(settings) or 'as above'} |")
+        if name in tried[0]:
+            lines.append(f"| {name} | {_settings(settings) or 'as above'} |")
     if study.axis is not None:
         lines += ["", f"| {study.axis.label} | is |", "|---|---|"]
         for point in study.axis.points:
-            lines.append(
-                f"| {show_value(point.value)} | {_settings(point.settings) or 'as above'} |"
-            )
+            if point.value in tried[1]:
+                lines.append(
+                    f"| {show_value(point.value)} | {_settings(point.settings) or 'as above'} |"
+                )
     return lines
 
 

@@ -169,7 +169,7 @@ def test_recomputed_layers_are_counted_where_they_belong() -> None:
     )
     first, second = (measure_roofline(x, MADE_UP, training=True, repeats=1) for x in (plain, twice))
     assert {x.name for x in first.layers} >= {x.name for x in second.layers if x.flops}
-    assert second.total.flops == first.total.flops  # norms and joins are repeated, products not
+    assert second.total.flops == first.total.flops  # norms and ReLUs are repeated
     assert second.total.bytes > 1.1 * first.total.bytes
     assert second.total.held < 0.8 * first.total.held
 

@@ -143,3 +143,17 @@ def test_wide_networks_drop_between_the_last_relu_and_its_convolution() -> None:
     model = create_model("wide_resnet40_4", options={"dropout": 0.3})
     names = [name for name, _ in model.get_submodule("stage2.1.body").named_children()]
     assert names == ["norm1", "relu1", "conv1", "norm2", "relu2", "dropout", "conv2"]
+
+
+def test_preactivated_networks_begin_and_end_as_the_papers() -> None:
+    """He et al. 2016, appendix: an activation before the first split, one after the last sum."""
+    model = CifarResNet((1, 1, 1), order="preact")
+    first, second = (model.get_submodule(f"stage{i}.0") for i in (1, 2))
+    for block in (first, second):
+        assert [name for name, _ in block.get_submodule("before").named_children()] == [
+            "norm1",
+            "relu1",
+        ]
+    assert [name for name, _ in model.named_children()][-4:] == ["norm", "relu", "pool", "fc"]
+    other = CifarResNet((1, 1, 1), order="relu_only_preact")
+    assert [name for name, _ in other.named_children()][-3:] == ["relu", "pool", "fc"]

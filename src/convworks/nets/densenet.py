@@ -37,8 +37,9 @@ from convworks.nets.initialization import init_he
 class DenseLayer(nn.Module):
     """N×C×H×W to N×(C + growth)×H×W.
 
-    `recompute`: the body's activations are not kept for the backward pass but computed again, for
-    memory that grows linearly with depth (Pleiss et al. 2017, arXiv:1707.06990).
+    `recompute`: what the body computes is not kept for the backward pass but computed again (Pleiss
+    et al. 2017, arXiv:1707.06990). The joined inputs are kept, so memory grows with the square of
+    the depth as before, but half as fast.
     """
 
     def __init__(

@@ -47,8 +47,8 @@ def silu() -> nn.Module:
 class EfficientNet(nn.Sequential):
     """N×C×S×S images to N×classes logits; any S. `width` and `depth` scale B0.
 
-    `drop_path` is the probability of the last block to be left out in training; earlier ones are
-    left out proportionally less (Huang et al. 2016, arXiv:1603.09382).
+    In training a block is left out with a probability that grows in proportion to its place,
+    towards `drop_path` (Huang et al. 2016, arXiv:1603.09382).
     """
 
     def __init__(

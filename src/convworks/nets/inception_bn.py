@@ -2,7 +2,8 @@
 
 Ioffe and Szegedy: Batch normalization: accelerating deep network training by reducing internal
 covariate shift, ICML 2015, arXiv:1502.03167, figure 5. Against GoogLeNet: norm behind every
-convolution, two 3×3 for the 5×5, averages in most blocks, halving inside two blocks.
+convolution, two 3×3 for the 5×5, averages in most blocks, halving inside two blocks. The paper's
+first 7×7 is separable as well; here it is dense.
 
     a block (a, (b, c), (d, e), f), every convolution with norm and ReLU:
     ┌─ 1×1 a ────────────────────────┐        halving: ┌─ 1×1 b ─ 3×3/2 c ─────────┐

@@ -136,7 +136,7 @@ class InceptionV3(nn.Module):
     """N×C×S×S images to N×classes logits; S at least 75, with the small stem 7.
 
     With `auxiliary`, in training, two of them, the main one first; stage 4 must then see 17×17: S
-    at least 299, with the small stem 70. `se` is the reduction of squeeze-and-excitation behind
+    at least 299, with the small stem 35. `se` is the reduction of squeeze-and-excitation behind
     every block, 0: without.
     """
 

@@ -71,9 +71,10 @@ def create_model(
     {"stride_on_1x1": True}, or of `nets.exchange.exchange`, which changes the norms and the
     convolutions of any network; `model.spec` holds them all.
 
-    Fresh weights are drawn from torch's global generator, as in the paper or by the name of the
-    method. `weights` takes a library's published ones in their place, kept in that library's cache;
-    see `nets.weights.load_published` for what becomes of them with other classes, channels or stem.
+    Fresh weights are drawn from torch's global generator, as the network's own file says or by the
+    name of the method. `weights` takes a library's published ones in their place, kept in that
+    library's cache; see `nets.weights.load_published` for what becomes of them with other classes,
+    channels or stem.
 
     Raises InputError, a ValueError, for an unknown name, an option that the network has not, an
     image too small, and weights that are not published or cannot be downloaded.

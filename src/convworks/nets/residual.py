@@ -14,6 +14,7 @@ it, or before it in the orders of He et al., ECCV 2016, arXiv:1603.05027, figure
     relu_only_preact   relu conv norm relu conv norm | add
     preact             norm relu conv norm relu conv | add
 
+In the last two a ReLU, behind a norm in the last, follows the sum of the network's last block.
 The inner width w is groups · group_width · c / 64: c for ResNet, and for ResNeXt (Xie et al., CVPR
 2017, arXiv:1611.05431, figure 3c) 32 groups of 4 channels at c = 64.
 """
@@ -154,8 +155,13 @@ class Block(nn.Module):
         elif design.order == "norm_after_add":
             self.after = named(norm=nn.BatchNorm2d(out_channels), relu=relu())
         elif design.order == "preact" and not isinstance(self.shortcut, nn.Identity):
-            self.before, self.body = self.body[:2], self.body[2:]
+            self.share_activation()
         self.plain = design.shortcut == "none"
+
+    def share_activation(self) -> None:
+        """Puts the norm and ReLU that a pre-activated body begins with before the shortcut too."""
+        if isinstance(self.before, nn.Identity):
+            self.before, self.body = self.body[:2], self.body[2:]
 
     def forward(self, x: Tensor) -> Tensor:
         """The sum of body and shortcut; a plain block gives its body."""

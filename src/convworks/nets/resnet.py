@@ -81,6 +81,7 @@ class ResNet(nn.Sequential):
             channels = width * design.expansion
         if order == "preact":
             layers["norm"] = nn.BatchNorm2d(channels)
+        if order in ("preact", "relu_only_preact"):
             layers["relu"] = relu()
         layers["pool"] = global_pool()
         layers["fc"] = nn.Linear(channels, num_classes)
@@ -93,7 +94,8 @@ class ResNet(nn.Sequential):
 class CifarResNet(ResNet):
     """A ResNet whose published stem is 3×3 with stride 1: N×C×S×S images to N×classes; any S.
 
-    (2n, 2n, 2n) layers in three stages, 6n + 2 in all (9n + 2 with bottlenecks).
+    (2n, 2n, 2n) layers in three stages, 6n + 2 in all (9n + 2 with bottlenecks). In the order
+    `preact` the first block's norm and ReLU come before its shortcut too, as in the 2016 paper.
     """
 
     def __init__(
@@ -106,6 +108,7 @@ class CifarResNet(ResNet):
         order: Order = "original",
         shortcut: Shortcut = "padding",
         se: int = 0,
+        stride_on_1x1: bool = False,
         dropout: float = 0.0,
         zero_last: bool = False,
     ) -> None:
@@ -120,9 +123,13 @@ class CifarResNet(ResNet):
             order,
             shortcut,
             se=se,
+            stride_on_1x1=stride_on_1x1,
             dropout=dropout,
             zero_last=zero_last,
         )
+        first = self.get_submodule("stage1.0")
+        if order == "preact" and isinstance(first, Block):
+            first.share_activation()
 
 
 def _zero_last(model: nn.Module, order: Order) -> None:

@@ -202,9 +202,9 @@ FAMILIES = (
             "googlenet": (5_977_530, 276_066_304, {}),
         },
         note=(
-            "Without local response normalisation, as in the book; 5×5 in the third path as "
-            "in the paper (torchvision: 3×3, with batch norm). The paper's auxiliary heads: "
-            "auxiliary=true."
+            "Without local response normalisation and the dropout of 0.4 before the Linear, as in "
+            "the book; 5×5 in the third path as in the paper (torchvision: 3×3, with batch norm). "
+            "The paper's auxiliary heads: auxiliary=true."
         ),
         input=(1, 96, 96),
         classes=10,
@@ -299,12 +299,21 @@ FAMILIES = (
                 {"blocks": (18, 18, 18), "order": "preact"},
             ),
             "preact_resnet164": (
-                1_661_274,
-                242_403_840,
-                {"blocks": (18, 18, 18), "bottleneck": True, "order": "preact"},
+                1_703_258,
+                244_500_992,
+                {
+                    "blocks": (18, 18, 18),
+                    "bottleneck": True,
+                    "order": "preact",
+                    "shortcut": "projection",
+                    "stride_on_1x1": True,
+                },
             ),
         },
-        note="Order (e) of figure 4; padding shortcuts in 110 layers, projections in 164.",
+        note=(
+            "Order (e) of figure 4; padding shortcuts in 110 layers, projections in 164, with the "
+            "stride in the first 1×1 as in the authors' code."
+        ),
         input=(3, 32, 32),
         classes=10,
         smallest_small=None,
@@ -503,8 +512,8 @@ FAMILIES = (
             "xception": (22_855_952, 8_357_403_496, {}),
         },
         note=(
-            "No ReLU between depthwise and pointwise convolution; without the paper's "
-            "optional Linear layers."
+            "No ReLU between depthwise and pointwise convolution; without the paper's optional "
+            "Linear layers and the dropout of 0.5 that it trained with on ImageNet."
         ),
         input=(3, 299, 299),
         smallest=7,
@@ -824,8 +833,8 @@ FAMILIES = (
             "inception_bn": (11_285_224, 2_032_600_064, {}),
         },
         note=(
-            "The paths' widths of the paper's figure; its total of 576 for two blocks of "
-            "stage 4 is 608."
+            "The paths' widths of the paper's figure; its total of 576 for two blocks of stage 4 "
+            "is 608. The first 7×7 is dense; the paper's is separable, with 8 maps a channel."
         ),
     ),
     Family(

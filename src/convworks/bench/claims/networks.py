@@ -283,8 +283,8 @@ INCEPTION_PATHS = (
 )
 """Channels of the nine blocks."""
 IMAGENET = "needs ImageNet"
-CIFAR = "needs CIFAR-10; train plain20 and plain56 on any set to see it"
-BATCHES = "advice, not a measurement: it needs runs with many batch sizes"
+CIFAR = "needs CIFAR-10; `convworks study degradation` asks it of other pictures"
+BATCHES = "advice, not a measurement; `convworks study batch-size` asks it here"
 CLAIMS = (
     *(
         Claim(
@@ -569,7 +569,7 @@ CLAIMS = (
     Claim(
         "densenet",
         "S0 7.7",
-        "the same, norms and joins computed again in backward",
+        "the same, norms and ReLUs computed again in backward",
         None,
         lambda: _training_memory(recompute=True),
         reason="--set recompute=true",

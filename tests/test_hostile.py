@@ -1,14 +1,17 @@
 """Files made to run code, or to take all memory, when they are loaded. None succeeds."""
 
+import copy
 import json
 import os
 import pickle
+import re
 import shutil
 import struct
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -121,12 +124,6 @@ def rewritten(path: Path, change: Callable[[str, bytes], bytes], *more: tuple[st
             new.writestr(name, content)
 
 
-def _pickled_inputs(path: Path) -> None:
-    torch.save(Hostile(), "hostile.pt")
-    content = Path("hostile.pt").read_bytes()
-    rewritten(path, lambda name, old: content if "sample_inputs" in name else old)
-
-
 def _pickled_weights(path: Path) -> None:
     torch.save(Hostile(), "hostile.pt")
     content = Path("hostile.pt").read_bytes()
@@ -192,6 +189,39 @@ def _read_file(path: Path) -> None:
     _replaced(path, b"torch.ops.aten.conv2d.default", b"torch.ops.aten.from_file.default")
 
 
+def _trusted_index(path: Path) -> None:
+    """Of a sparse tensor, which is written wherever its indices say."""
+    name = b"torch.ops.aten._sparse_coo_tensor_unsafe.default"
+    _replaced(path, b"torch.ops.aten.conv2d.default", name)
+
+
+def _many_symbols(path: Path) -> None:
+    """PyTorch counts up to the number of a symbol."""
+    document = b'"range_constraints": {"'
+    _replaced(path, document, document + b'u99999999999999999": {"min_val": 0, "max_val": 1}, "')
+
+
+def _claimed_weight(path: Path) -> None:
+    """Of an empty entry PyTorch makes as many zeros as it says."""
+
+    def change(name: str, old: bytes) -> bytes:
+        return b"" if name.endswith("/weight_0") else old
+
+    rewritten(path, change)
+
+
+def _one_entry_many_times(path: Path) -> None:
+    """Of which only the table of contents is long."""
+    with zipfile.ZipFile(path, "a") as archive:
+        (first,) = (x for x in archive.infolist() if x.filename.endswith("/weight_8"))
+        for number in range(100, 200):
+            again = copy.copy(first)
+            again.filename = first.filename.replace("weight_8", f"weight_{number}")
+            archive.filelist.append(again)
+            archive.NameToInfo[again.filename] = again
+        archive._didModify = True
+
+
 def _endless_size(path: Path) -> None:
     _replaced(path, b"Symbol('s", b"9**9**9**9*Symbol('s")
 
@@ -233,12 +263,15 @@ def _compressed(path: Path) -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        _pickled_inputs,
         _pickled_weights,
         _evaluated_size,
         _called_function,
         _written_name,
         _read_file,
+        _trusted_index,
+        _many_symbols,
+        _claimed_weight,
+        _one_entry_many_times,
         _endless_size,
         _slow_size,
         _imported_module,
@@ -255,6 +288,36 @@ def test_an_export_that_runs_code(run: Path, change: Callable[[Path], None]) -> 
     with pytest.raises(InputError, match="is not opened"):
         open_deployed(path)
     assert not MARK.exists()
+
+
+def test_the_example_in_an_export_is_not_read(run: Path) -> None:
+    """PyTorch writes its keys into code that it runs at every prediction."""
+    path = run / "model.pt2"
+    key = f"'\"+str(__import__('os').system('touch {MARK}'))+\"'"
+    torch.save((({key: torch.zeros(2, 1, 12, 12, dtype=torch.uint8)},), {}), "hostile.pt")
+    content = Path("hostile.pt").read_bytes()
+    rewritten(path, lambda name, old: content if "sample_inputs" in name else old)
+    images = np.zeros((3, 1, 12, 12), np.uint8)
+    assert open_deployed(path).run(images).shape == (3, 10)
+    assert not MARK.exists()
+
+
+def test_what_was_checked_is_what_is_opened(run: Path) -> None:
+    """Python finds the last archive in a file, others the first where its offsets lead there."""
+    path, other = run / "model.pt2", run / "other.pt2"
+    images = np.random.default_rng(0).integers(0, 256, (3, 1, 12, 12), np.uint8)
+    shutil.copy(path, other)
+
+    def emptied(name: str, old: bytes) -> bytes:
+        return bytes(len(old)) if re.search(r"/weight_\d+$", name) else old
+
+    rewritten(path, lambda _, old: old)  # both are laid out alike
+    rewritten(other, emptied)
+    expected = open_deployed(path).run(images)
+    assert np.isfinite(expected).all()
+    assert np.isnan(open_deployed(other).run(images)).all()  # pixels divided by 0
+    other.write_bytes(other.read_bytes() + path.read_bytes())
+    np.testing.assert_array_equal(open_deployed(other).run(images), expected)
 
 
 def test_a_run_folder_reaches_nothing_outside(run: Path) -> None:

@@ -209,6 +209,8 @@ def _members(tar: tarfile.TarFile) -> list[Member]:
     """The pictures. A file beside one, of its name and .cls, holds the number of its class."""
     files, numbers = [], {}
     for member in tar:
+        if member.size < 0:  # which would lead back to it, for ever
+            raise tarfile.TarError(f"{member.name!r} has no size")
         name = PurePosixPath(member.name)
         if name.is_absolute() or ".." in name.parts:
             raise tarfile.TarError(f"{member.name!r} leads out of it")

@@ -1,15 +1,19 @@
 """A look into a .pt2 file before PyTorch reads it, which would do what a hostile one says.
 
 `torch.export.load` unpickles weights where the file asks for it, evaluates the sizes of shapes as
-Python (through sympy), writes the names of values into Python that it then runs, imports what a
-tree's enums name, and calls any function below `torch` that a graph names. What `export` writes
-needs none of that, so anything else is refused: every text in it must be a plain name, but for the
-few that are listed here with what they may be.
+Python (through sympy), writes the names of values and the keys of its example into Python that it
+then runs, imports what a tree's enums name, and calls any function below `torch` that a graph
+names. What `export` writes needs none of that, so anything else is refused: every text in it must
+be a plain name, but for the few that are listed here with what they may be.
+
+PyTorch is given a copy that is made of what was checked, since two programs need not find the same
+files in one archive; and an example of ours.
 """
 
 import json
 import re
 from io import BytesIO
+from math import prod
 from pathlib import Path
 from typing import Any
 from zipfile import ZIP_STORED, BadZipFile, ZipFile
@@ -20,28 +24,35 @@ from convworks.errors import InputError
 
 LARGEST_TEXT = 2**28
 """Bytes of JSON that are read at most."""
+LARGEST_SIDE = 2**13
+"""Of the pictures, in pixels."""
+NOTES = "extra/convworks"
 ENTRY = re.compile(
-    r"archive_format|archive_version|byteorder|version|\.data/\w+|extra/\w+|models/\w+\.json"
+    r"archive_format|archive_version|byteorder|version|\.data/\w+|extra/convworks|models/\w+\.json"
     r"|data/(weights|constants)/(weight_\d+|tensor_\d+|\w+_config\.json)|data/sample_inputs/\w+\.pt"
 )
 NAME = re.compile(r"[A-Za-z0-9_.]*+")
 PLACE = re.compile(r"[A-Za-z0-9_. -]*+")
 """Of a weight, as a network's own modules are called."""
+SYMBOL = re.compile(r"[su]\d{1,4}")
+"""Its number is counted up to."""
 TREE = r"(?:[][{}:, ]|\d|null|\"(?:type|context|children_spec|builtins\.\w+|null|\[\])\")*+"
+TARGET = re.compile(
+    # Not those that read and write files, nor those that trust indices they are given.
+    r"torch\.ops\.aten\.(?!(?:from_file|save|set_|resize\w*|_test\w*|_embedding\w*)\.|_index_put"
+    r"|\w*(?:sparse|nested|quantize|fbgemm)|(?!_unsafe_view\.)\w*unsafe)\w+\.\w+"
+    r"|_operator\.(?:getitem|add|sub|mul|floordiv|truediv|mod|neg|eq|ne|lt|le|gt|ge)"
+)
 FORMS = {
-    # Functions that read or write files are PyTorch's too.
-    "target": re.compile(
-        r"torch\.ops\.aten\.(?!(?:from_file|save)\.)\w+\.\w+"
-        r"|_operator\.(?:getitem|add|sub|mul|floordiv|truediv|mod|neg|eq|ne|lt|le|gt|ge)"
-    ),
-    "as_string": re.compile(
-        r"none|tanh|floor|trunc|constant|reflect|replicate|circular|mean|sum|zeros|border|reflection"
-        r"|nearest|linear|bilinear|bicubic|trilinear|area|same|valid"
-    ),
+    "target": TARGET,
+    "as_operator": TARGET,
+    "as_string": re.compile(r"[\w., >-]*+"),
+    "as_float": re.compile(r"-?Infinity|NaN"),
+    "as_floats": re.compile(r"-?Infinity|NaN"),
     # Possessive, and no powers: else a few letters keep the program busy for ever.
     "expr_str": re.compile(
-        r"(?:Symbol\('[su]\d{1,9}'(?:, \w+=True)*+\)|Integer\(\d{1,9}\)|[su]?\d{1,9}(?!\d)"
-        r"|[-+/(), ]|\*(?!\*)|Add|Mul){0,99}+"
+        r"(?:Symbol\('[su]\d{1,4}'(?:, \w+=True)*+\)|Integer\(-?\d{1,9}\)|[su]?\d{1,9}(?!\d)"
+        r"|[-+/(), ]|\*(?!\*)|Add|Mul|FloorDiv){0,99}+"
     ),
     "in_spec": re.compile(TREE),
     "out_spec": re.compile(TREE),
@@ -55,36 +66,67 @@ FREE = ("stack_trace", "nn_module_stack", "torch_fn")
 """Of a node's metadata, for people."""
 
 
-def check_archive(path: Path) -> None:
-    """InputError for a file that could run more than a network."""
+def checked(path: Path) -> BytesIO:
+    """The file's archive, made anew; InputError for a file that could run more than a network."""
     try:
         with ZipFile(path) as archive:
-            names = archive.namelist()
-            if len({name.lower() for name in names}) < len(names):
+            entries = archive.infolist()
+            if len({one.filename.lower() for one in entries}) < len(entries):
                 raise _refused(path, "it holds two entries of one name")
-            for entry in names:
-                _check(path, archive, entry)
-    except (BadZipFile, ValueError, KeyError, OSError, RecursionError) as error:
+            if sum(one.file_size for one in entries) > path.stat().st_size:
+                raise _refused(path, "its entries are larger than itself")
+            sizes = {one.filename.partition("/")[2]: one.file_size for one in entries}
+            made = BytesIO()
+            with ZipFile(made, "w", ZIP_STORED) as copy:
+                for one in entries:
+                    name = one.filename.partition("/")[2]
+                    if not ENTRY.fullmatch(name):
+                        raise _refused(path, f"it holds {name!r:.60}")
+                    if one.compress_type != ZIP_STORED:
+                        raise _refused(path, f"its {name} is compressed")
+                    content = archive.read(one)
+                    if name.endswith(".json"):
+                        _check_text(path, name, content, sizes)
+                    elif name.endswith(".pt"):
+                        content = _example(json.loads(_notes(path, archive)))
+                    copy.writestr(one.filename, content)
+    except (BadZipFile, ValueError, LookupError, TypeError, OSError, RecursionError) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(f"Cannot read {path} ({error}): export it again.") from error
+    made.seek(0)
+    return made
 
 
-def _check(path: Path, archive: ZipFile, entry: str) -> None:
-    _, _, name = entry.partition("/")
-    if not ENTRY.fullmatch(name):
-        raise _refused(path, f"it holds {name!r:.60}")
-    if archive.getinfo(entry).compress_type != ZIP_STORED:
-        raise _refused(path, f"its {name} is compressed")
-    if name.endswith(".json"):
-        if archive.getinfo(entry).file_size > LARGEST_TEXT:
-            raise _refused(path, f"its {name} is too large")
-        _check_values(path, json.loads(archive.read(entry)))
-    elif name.endswith(".pt"):
-        try:
-            torch.load(BytesIO(archive.read(entry)), weights_only=True)
-        except Exception as error:  # whatever its bytes lead to
-            raise _refused(path, f"its {name} holds more than tensors") from error
+def _notes(path: Path, archive: ZipFile) -> bytes:
+    for name in archive.namelist():
+        if name.partition("/")[2] == NOTES:
+            return archive.read(name)
+    raise InputError(f"{path} was not exported by convworks: it lacks its labels.")
+
+
+def _example(notes: Any) -> bytes:
+    """The file's example input in our words: PyTorch writes the keys of one into code."""
+    channels, *sides = (int(n) for n in notes["input"]["shape"])
+    if len(sides) != 2 or not 1 <= min(channels, *sides) <= max(channels, *sides) <= LARGEST_SIDE:
+        raise ValueError("the size of its pictures is none")
+    made = BytesIO()
+    torch.save(((torch.zeros(2, channels, *sides, dtype=torch.uint8),), {}), made)
+    return made.getvalue()
+
+
+def _check_text(path: Path, name: str, content: bytes, sizes: dict[str, int]) -> None:
+    """A JSON entry; where it tells of tensors, they are there."""
+    if len(content) > LARGEST_TEXT:
+        raise _refused(path, f"its {name} is too large")
+    value = json.loads(content)
+    _check_values(path, value)
+    if name.endswith("_config.json"):
+        folder = name.rpartition("/")[0]
+        for one in value["config"].values():
+            numbers = prod(side["as_int"] for side in one["tensor_meta"]["sizes"])
+            if numbers and not sizes.get(f"{folder}/{one['path_name']}"):
+                raise _refused(path, f"{one['path_name']} holds nothing of {numbers:,} numbers")
 
 
 def _check_values(path: Path, value: Any, key: str = "") -> None:
@@ -92,8 +134,9 @@ def _check_values(path: Path, value: Any, key: str = "") -> None:
     if isinstance(value, dict):
         if value.get("use_pickle"):
             raise _refused(path, "it wants to be unpickled")
+        names = SYMBOL if key == "range_constraints" else PLACE
         for name, one in value.items():
-            if not PLACE.fullmatch(name):
+            if not names.fullmatch(name):
                 raise _refused(path, f"a name in it is {name!r:.60}")
             if not (key == "metadata" and name in FREE):
                 _check_values(path, one, name)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from convworks.deploy.archive import check_archive
+from convworks.deploy.archive import checked
 from convworks.errors import InputError
 
 ENTRY = "convworks"
@@ -109,9 +109,8 @@ def _open_openvino(path: Path, exact: bool) -> Opened:
 
 
 def _open_pt2(path: Path, _exact: bool) -> Opened:
-    check_archive(path)
     extra = {ENTRY: ""}
-    program = torch.export.load(str(path), extra_files=extra).module()
+    program = torch.export.load(checked(path), extra_files=extra).module()
 
     @torch.inference_mode()
     def run(pixels: Pixels) -> Probabilities:

@@ -47,7 +47,7 @@ from convworks.report.console import ConsoleProgress
 from convworks.report.curves import CurvesFile
 from convworks.train import loop
 from convworks.train.config import Augment, Device, RecipeName, TrainConfig
-from convworks.train.device import choose_device, memory_kept
+from convworks.train.device import arithmetic, choose_device, memory_kept
 from convworks.train.observer import Observer
 
 LEAST_SIZE = 28
@@ -182,7 +182,6 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         )
         return self
 
-    @torch.inference_mode()
     def predict_proba(self, X: Any) -> np.ndarray:  # noqa: N803
         """Probabilities N×classes in fp32, in the order of `classes_`."""
         check_is_fitted(self, "model_")
@@ -192,8 +191,9 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             images, batch_size=BATCH, image_size=self.preparation_.image_size, device=place
         )
         try:
-            with memory_kept(place):
-                network = self.model_.to(place).eval()
+            # Moved outside of inference_mode, which would mark the weights for good.
+            network = self.model_.to(place).eval()
+            with arithmetic(), memory_kept(place), torch.inference_mode():
                 rows = [
                     F.softmax(network(self.preparation_(x)), 1).cpu() for x, _ in loader.epoch()
                 ]

@@ -358,3 +358,13 @@ def test_what_cannot_be_read_is_told(
     with pytest.raises(InputError, match=message) as caught:
         cw.load_data(make(folder), image_size=16)
     assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_tar_that_leads_back_to_itself(tmp_path: Path) -> None:
+    """A negative size, which tarfile takes for the way to the next file."""
+    first, second = tarfile.TarInfo("a/1.png"), tarfile.TarInfo("a/2.png")
+    second.size = -512
+    blocks = [one.tobuf(tarfile.GNU_FORMAT) for one in (first, second)]
+    (tmp_path / "endless.tar").write_bytes(b"".join(blocks))
+    with pytest.raises(InputError, match="'a/2.png' has no size"):
+        cw.load_data(tmp_path / "endless.tar", root=tmp_path)

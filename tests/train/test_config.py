@@ -123,7 +123,7 @@ def test_the_flags_of_this_cpu_are_read_right() -> None:
 
 def test_a_device_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(InputError, match="no usable cuda device: leave out --device"):
+    with pytest.raises(InputError, match="no usable cuda device: give --device auto"):
         choose_device("cuda")
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     assert choose_device("auto") == CPU

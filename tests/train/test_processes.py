@@ -365,6 +365,9 @@ def test_norms_of_several_processes_are_not_computed_again() -> None:
     code, _, err = torchrun(2, *TRAIN, "lenet_bn", "--set", "norm_kind=whitening", "--out", "never")
     assert code == 1
     assert "whitening has no synchronised statistics: add --sync-norms off." in err
+    code, _, err = torchrun(2, *TRAIN, "lenet_bn", "--compile", "on", "--out", "never")
+    assert code == 1
+    assert "torch.compile leaves synchronised norms out: add --sync-norms off." in err
 
 
 @pytest.mark.slow

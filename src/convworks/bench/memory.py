@@ -28,6 +28,8 @@ def measure_memory(contestant: Contestant, *, training: bool, returning: bool = 
     the process, as in training, and the peak is what the system sees. None where the system does
     not tell. Raises ConvworksError when the process dies, as for lack of memory.
     """
+    if contestant.device.type == "cuda":
+        torch.cuda.empty_cache()  # of this process: the other one needs as much
     words = json.dumps([asdict(contestant), training, returning])
     done = subprocess.run(  # noqa: S603
         [sys.executable, "-m", "convworks.bench.memory", words],

@@ -180,9 +180,10 @@ class FileLoader(Loader):
         pixels = torch.stack(there)
         if self.device.type == "cuda":
             pixels, labels = pixels.pin_memory(), labels.pin_memory()
+        unwaited = self.device.type == "cuda"  # Apple's GPUs may read it when it is gone
         yield (
-            pixels.to(self.device, non_blocking=True),
-            labels.to(self.device, non_blocking=True),
+            pixels.to(self.device, non_blocking=unwaited),
+            labels.to(self.device, non_blocking=unwaited),
         )
 
     def _note(self, errors: list[UnreadableError]) -> None:

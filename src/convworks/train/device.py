@@ -11,6 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import torch
+from torch import nn
 from torch.backends import cudnn
 
 from convworks.errors import InputError
@@ -32,6 +33,11 @@ PRECISIONS: dict[Precision, torch.dtype] = {
 }
 
 
+# cuBLAS is repeatable with a workspace of a fixed size only, asked for before its first product
+# (docs.pytorch.org/docs/stable/notes/randomness.html); this is its own on recent cards.
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+
+
 def choose_device(asked: str) -> torch.device:
     """The device of that name; `auto`: CUDA, else Apple's GPU, else the CPU."""
     available = {
@@ -42,8 +48,18 @@ def choose_device(asked: str) -> torch.device:
     if asked == "auto":
         return torch.device(next(name for name, there in available.items() if there))
     if not available[asked]:
-        raise InputError(f"This machine has no usable {asked} device: leave out --device.")
+        raise InputError(f"This machine has no usable {asked} device: give --device auto.")
     return torch.device(asked)
+
+
+def usable_gpus() -> range:
+    """Their numbers; none where there are some that PyTorch cannot use, as with an old driver."""
+    return range(torch.cuda.device_count() if torch.cuda.is_available() else 0)
+
+
+def place_of(model: nn.Module) -> torch.device:
+    """Where its weights are."""
+    return next((weight.device for weight in model.parameters()), torch.device("cpu"))
 
 
 def choose_precision(asked: str, device: torch.device, macs: int) -> torch.dtype:
@@ -110,18 +126,17 @@ def precision_name(precision: torch.dtype) -> Precision:
 def arithmetic(deterministic: bool = False) -> Iterator[None]:
     """Inside it a GPU's convolutions are repeatable, and those in fp32 are not rounded to TF32.
 
-    With `deterministic` so is everything else, or PyTorch refuses it; cuBLAS then needs a workspace
-    of its own (docs.pytorch.org/docs/stable/notes/randomness.html).
+    With `deterministic` so is everything else, or PyTorch refuses it.
     """
     before = torch.are_deterministic_algorithms_enabled()
+    warned = torch.is_deterministic_algorithms_warn_only_enabled()
     if deterministic:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True)
     try:
         with cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
             yield
     finally:
-        torch.use_deterministic_algorithms(before)
+        torch.use_deterministic_algorithms(before, warn_only=warned)
 
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -3, -4

@@ -249,6 +249,8 @@ class Job:
             history = tuple(EpochRecord(**record) for record in saved["state"].pop("history"))
             self.state = State(**saved["state"], history=history)
             self.state.tally = self.state.tally.to(self.device)
+        except torch.OutOfMemoryError:
+            raise
         except (AttributeError, LookupError, TypeError, ValueError, RuntimeError) as error:
             reason = str(error).splitlines()[0]
             raise InputError(

@@ -24,7 +24,7 @@ from convworks.data.splits import Data, MemoryImages
 from convworks.errors import DivergedError
 from convworks.train import checkpoint, doubts
 from convworks.train.config import TrainConfig
-from convworks.train.device import arithmetic, memory_kept
+from convworks.train.device import arithmetic, memory_kept, place_of, usable_gpus
 from convworks.train.job import Job, State, best_epoch
 from convworks.train.observer import EpochRecord, Observer, Progress
 from convworks.train.opening import open_job
@@ -47,12 +47,14 @@ def fit(
 ) -> Run:
     """Trains `model` in place and returns the run, the best epoch's weights in the model.
 
+    It ends on the device where it was given.
+
     See `convworks.api.fit`, which is this with the usual observers. Without `test` the run is left
     before its one look at the test part, which resuming it takes.
     """
     with ExitStack() as stack:
-        stack.enter_context(torch.random.fork_rng(range(torch.cuda.device_count())))
-        config = config or TrainConfig()
+        stack.enter_context(torch.random.fork_rng(usable_gpus()))
+        config, home = config or TrainConfig(), place_of(model)
         stack.enter_context(arithmetic(config.deterministic))
         processes = stack.enter_context(together(config.device))
         if not processes.first:
@@ -72,7 +74,7 @@ def fit(
             stop = Stop(patient=config.fsdp == "on")
             _run(job, stack.enter_context(_stop_signals(stop, processes)), test)
         processes.wait()
-        return load(job.path, model=model)
+        return load(job.path, model=model.to(home))
 
 
 def _run(job: Job, stop: "Stop", test: bool) -> None:
@@ -122,9 +124,10 @@ def _train_epoch(job: Job, stop: "Stop") -> None:
         state.seconds = perf_counter() - started
         last = state.batch == len(job.train)
         if last or stop.requested or perf_counter() - reported > REPORT_SECONDS:
-            _check_finite(job, losses)
+            _check_finite(job, losses)  # which waits for a GPU
             losses.clear()
             reported = perf_counter()
+            state.seconds = reported - started
             _report(job)
         if not last and _save_is_due(job, saved):  # all at once: others may not know of the stop
             _check_weights(job)

@@ -176,6 +176,9 @@ def _weights(model: nn.Module, summary: Summary, config: TrainConfig) -> Weights
     return Sharded(model, {row.name for row in summary.rows})
 
 
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
+
+
 def _network(
     model: nn.Module,
     summary: Summary,
@@ -198,6 +201,8 @@ def _network(
             raise InputError("recompute does not go with synchronised norms: add --sync-norms off.")
         if any(isinstance(part, Whitening) for part in model.modules()):
             raise InputError("whitening has no synchronised statistics: add --sync-norms off.")
+        if config.compile == "on" and any(isinstance(x, BATCH_NORMS) for x in model.modules()):
+            raise InputError("torch.compile leaves synchronised norms out: add --sync-norms off.")
         network = with_synced_norms(network)
     return network
 

@@ -116,11 +116,15 @@ def together(device: str) -> Iterator[Processes]:
         if isinstance(error, dist.DistError) or lost:
             raise TrainingError(
                 f"Process {processes.share.rank} of {count} stops, since another one has ended:"
-                " its message says why. What was saved stays."
+                f" its message says why. What was saved stays. ({_first_line(error)})"
             ) from error
         raise
     finally:
         dist.destroy_process_group()
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def _connect(device: str) -> None:

@@ -19,7 +19,7 @@ from convworks.data.loader import Batch
 from convworks.data.splits import Data
 from convworks.errors import TrainingError
 from convworks.train.config import TrainConfig
-from convworks.train.device import arithmetic, memory_kept
+from convworks.train.device import arithmetic, memory_kept, place_of, usable_gpus
 from convworks.train.job import Job
 from convworks.train.loop import mix, take_step
 from convworks.train.opening import open_job
@@ -79,10 +79,10 @@ def find_lr(model: nn.Module, data: Data, config: TrainConfig | None = None) -> 
     from scipy.ndimage import gaussian_filter1d  # a fifth of a second that training need not wait
 
     check_alone("The range test")
-    before = copy.deepcopy(model.state_dict())
+    before, home = copy.deepcopy(model.state_dict()), place_of(model)
     try:
         with ExitStack() as stack:
-            stack.enter_context(torch.random.fork_rng(range(torch.cuda.device_count())))
+            stack.enter_context(torch.random.fork_rng(usable_gpus()))
             stack.enter_context(arithmetic())
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="convworks-"))
             config = replace(config or TrainConfig(), out=Path(folder, "run"))
@@ -92,7 +92,7 @@ def find_lr(model: nn.Module, data: Data, config: TrainConfig | None = None) -> 
                 stack.callback(job.trunk.thaw)
             rates, losses = _sweep(job)
     finally:
-        model.load_state_dict(before)
+        model.to(home).load_state_dict(before)
     smoothed = [float(x) for x in gaussian_filter1d(losses, SMOOTHING, mode="nearest")]
     low = min(range(len(smoothed)), key=smoothed.__getitem__)
     if not smoothed[low] < (1 - LEAST_FALL) * smoothed[0]:

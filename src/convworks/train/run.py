@@ -21,7 +21,7 @@ from convworks.measure.display import Displayed, html_table, named_values
 from convworks.nets.registry import create_model
 from convworks.train import checkpoint
 from convworks.train.config import TrainConfig
-from convworks.train.device import choose_device, memory_kept
+from convworks.train.device import arithmetic, choose_device, memory_kept
 from convworks.train.observer import EpochRecord, RunSummary
 from convworks.train.processes import ALONE, Processes
 from convworks.train.records import record
@@ -156,7 +156,7 @@ def evaluate(
         device=place,
         left_out=LeftOut(),
     )
-    with memory_kept(place):
+    with arithmetic(), memory_kept(place):
         return measure(run.model.to(place), loader, run.preparation, place, torch.float32)
 
 

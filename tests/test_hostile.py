@@ -14,10 +14,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 import convworks as cw
 from convworks.deploy.runtime import open_deployed
 from convworks.errors import ConvworksError, InputError
+from convworks.nets.weights import read_file
 
 MARK = Path("code-was-run")
 
@@ -339,3 +341,72 @@ def test_data_that_a_run_names_are_only_read(run: Path) -> None:
     (run / "summary.json").unlink()
     with pytest.raises(ConvworksError):
         cw.resume(run, progress=False)
+
+
+def _many_bytes(path: Path) -> None:
+    """`bytearray(4_000_000_000)`, which PyTorch's own check lets pass."""
+    number = (4_000_000_000).to_bytes(5, "little")
+    program = b"cbuiltins\nbytearray\n\x8a\x05" + number + b"\x85R."
+    torch.save({"a": torch.zeros(3)}, path)
+    rewritten(path, lambda name, old: b"\x80\x02" + program if name.endswith("data.pkl") else old)
+
+
+def _inflated(path: Path) -> None:
+    torch.save({"a": torch.zeros(2**20)}, path)
+    with zipfile.ZipFile(path) as old:
+        entries = [(name, old.read(name)) for name in old.namelist()]
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as new:
+        for name, content in entries:
+            new.writestr(name, content)
+
+
+@pytest.mark.parametrize("write", [_many_bytes, _inflated])
+def test_a_checkpoint_that_claims_memory(run: Path, write: Callable[[Path], None]) -> None:
+    write(run / "last.pt")
+    with pytest.raises(InputError, match=r"Cannot read run/last.pt"):
+        cw.resume(run, progress=False)
+    write(Path("weights.pth"))
+    config = cw.TrainConfig(epochs=1, init=Path("weights.pth"), out=Path("new"))
+    with pytest.raises(InputError, match="Cannot read weights.pth"):
+        cw.fit(cw.create_model("lenet"), cw.load_data("digits"), config, progress=False)
+
+
+def test_weights_of_the_older_format_are_read(tmp_path: Path) -> None:
+    """torchvision's oldest files are no zip."""
+    state = cw.create_model("lenet").state_dict()
+    torch.save(state, tmp_path / "old.pth", _use_new_zipfile_serialization=False)
+    found = read_file(tmp_path / "old.pth")
+    assert all(torch.equal(found[name], tensor) for name, tensor in state.items())
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('"labels": [', '"labels": [1, '),
+        ('"shape": [1, 12, 12]', '"shape": [1, 60000, 60000]'),
+        ('"shape": [1, 12, 12]', '"shape": "none"'),
+        ("{", "[{"),
+    ],
+)
+def test_notes_of_an_export_that_are_none(run: Path, old: str, new: str) -> None:
+    path = run / "model.pt2"
+
+    def change(name: str, content: bytes) -> bytes:
+        return content.replace(old.encode(), new.encode(), 1) if "extra/" in name else content
+
+    before = path.read_bytes()
+    rewritten(path, change)
+    assert path.read_bytes() != before
+    with pytest.raises(InputError, match=r"Cannot (use|read) run/model.pt2"):
+        open_deployed(path)
+
+
+@pytest.mark.parametrize("said", ['"x"', '{"preparation": 5}', '{"preparation": {"mean": [1]}}'])
+def test_what_weights_say_of_themselves_may_be_anything(run: Path, said: str) -> None:
+    weights = load_file(run / "best.safetensors")
+    header = said if said != '"x"' else '{"model": "x"}'
+    save_file(weights, "odd.safetensors", {"convworks": header})
+    config = cw.TrainConfig(epochs=1, init=Path("odd.safetensors"), out=Path("new"))
+    model = cw.create_model("lenet", num_classes=10, in_channels=1, image_size=12)
+    with pytest.raises(InputError, match="odd.safetensors"):
+        cw.fit(model, cw.load_data("digits", image_size=12), config, progress=False)

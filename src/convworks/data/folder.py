@@ -4,7 +4,7 @@ import os
 import random
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from math import ceil
+from math import ceil, inf
 from pathlib import Path
 
 import numpy as np
@@ -270,6 +270,8 @@ def _open(path: Picture, channels: int, least: int) -> Image.Image:
             if file.mode == "I" and file.format not in ("PNG", "PPM"):  # those mean 16 bits by it
                 raise ValueError("32-bit pixels have no known white")
             file.draft(mode, (least, least))
+            if file.width * file.height > (Image.MAX_IMAGE_PIXELS or inf):
+                raise ValueError(f"more than {Image.MAX_IMAGE_PIXELS:,} pixels")
             ImageOps.exif_transpose(file, in_place=True)
             return _on_white(_to_eight_bits(file)).convert(mode)
     except (MemoryError, TrainingError):

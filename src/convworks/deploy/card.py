@@ -4,6 +4,7 @@ After Mitchell et al., "Model cards for model reporting", 2019.
 """
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -79,8 +80,8 @@ def reading(shape: tuple[int, int, int]) -> str:
 
 
 def _cell(text: str) -> str:
-    """In a Markdown table."""
-    return " ".join(text.split()).replace("|", "\\|")
+    """A name as it is, in a line of Markdown: neither HTML nor a heading of its own."""
+    return re.sub(r"([\\`\[\]<|])", r"\\\1", " ".join(text.split()))
 
 
 def write_card(
@@ -124,7 +125,7 @@ def write_card(
         "",
         "## Licence",
         "",
-        str(metadata["licence"]),
+        _cell(str(metadata["licence"])),
         "",
         "## To use it",
         "",

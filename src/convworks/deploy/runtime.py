@@ -5,6 +5,7 @@ stands in the file, as JSON under the name `convworks`.
 """
 
 import json
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
@@ -15,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from convworks.deploy.archive import checked
+from convworks.deploy.archive import LARGEST_SIDE, checked
 from convworks.errors import InputError
 
 ENTRY = "convworks"
@@ -75,7 +76,21 @@ def open_deployed(path: str | Path, *, exact: bool = False) -> Deployed:
         raise InputError(f"Cannot read {file} ({reason}): export it again.") from error
     if text is None:
         raise InputError(f"{file} was not exported by convworks: it lacks its labels.")
-    return Deployed(file, json.loads(text), run)
+    return Deployed(file, _notes(file, text), run)
+
+
+def _notes(file: Path, text: str) -> dict[str, Any]:
+    """What stands in a file besides its network; InputError for what `export` does not write."""
+    try:
+        found: dict[str, Any] = json.loads(text)
+        labels, (_, *sides) = found["labels"], found["input"]["shape"]
+        if [type(one) for one in labels] != [str] * len(labels):
+            raise ValueError("labels")
+        if sides[0] != sides[1] or not 1 <= sides[0] <= LARGEST_SIDE:
+            raise ValueError("the size of its pictures")
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise InputError(f"Cannot use {file}, whose notes are damaged: export it again.") from error
+    return found
 
 
 def runtime(name: str, extra: str = "export") -> ModuleType:
@@ -110,7 +125,12 @@ def _open_openvino(path: Path, exact: bool) -> Opened:
 
 def _open_pt2(path: Path, _exact: bool) -> Opened:
     extra = {ENTRY: ""}
-    program = torch.export.load(checked(path), extra_files=extra).module()
+    logger = logging.getLogger("torch.export")
+    told, logger.disabled = logger.disabled, True  # it would show a traceback before our line
+    try:
+        program = torch.export.load(checked(path), extra_files=extra).module()
+    finally:
+        logger.disabled = told
 
     @torch.inference_mode()
     def run(pixels: Pixels) -> Probabilities:

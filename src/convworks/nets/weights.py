@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from convworks.errors import InputError, unknown
 from convworks.nets.matching import COUNT, match_weights
+from convworks.nets.pickled import load_pickled
 from convworks.nets.registry import build, find, spec_of
 from convworks.nets.zoo import ZOO
 
@@ -271,11 +272,7 @@ def read_file(file: Path) -> dict[str, Tensor]:
     InputError for what is neither.
     """
     try:
-        found: Any = (
-            load_file(file)
-            if file.suffix == ".safetensors"
-            else torch.load(file, map_location="cpu", weights_only=True)
-        )
+        found: Any = load_file(file) if file.suffix == ".safetensors" else load_pickled(file)
     except OSError as error:
         raise InputError(f"Cannot read {file} ({error.strerror}).") from error
     except Exception as error:  # torch.load raises whatever the bytes lead it to

@@ -26,6 +26,7 @@ from convworks.data.augment import Preparation
 from convworks.data.splits import DataSpec
 from convworks.errors import InputError, TrainingError
 from convworks.files import replace_whole
+from convworks.nets.pickled import load_pickled
 from convworks.nets.registry import ModelSpec
 from convworks.train.observer import EpochRecord, RunSummary
 from convworks.train.records import record
@@ -166,7 +167,7 @@ def load_last(folder: Path) -> dict[str, Any] | None:
     if not path.exists():
         return None
     try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        state: dict[str, Any] = load_pickled(path)
     except Exception as error:  # torch.load raises whatever the bytes lead it to
         raise InputError(
             f"Cannot read {path}: it is damaged or no checkpoint of convworks. The best weights"

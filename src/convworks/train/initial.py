@@ -15,6 +15,7 @@ from convworks.nets.matching import COUNT
 from convworks.nets.registry import spec_of
 from convworks.nets.weights import Peer, download, find_peer, put_weights, read_file
 from convworks.train.checkpoint import BEST, load_weights
+from convworks.train.records import record
 
 LIBRARIES = ("torchvision", "timm")
 LEAST_SHARE = 0.5
@@ -77,18 +78,27 @@ def load_initial(model: nn.Module, init: Path) -> Initial:
     return _put(model, weights, names, str(file), file, colours)
 
 
+def _said(metadata: Mapping[str, Any], name: str, file: Path) -> Mapping[str, Any]:
+    """A part of what a file says of its weights; InputError for another kind of value."""
+    found = metadata.get(name) or {}
+    if not isinstance(found, dict):
+        raise InputError(f"Cannot use {file}: its {name} is {found!r:.40}.")
+    return found
+
+
 def _match(
     model: nn.Module, weights: Mapping[str, Tensor], metadata: Mapping[str, Any], file: Path
 ) -> tuple[Mapping[str, str], Colours | None]:
     """Our names to the file's, in our naming or that of a library; InputError for neither."""
     own, spec = model.state_dict().keys(), spec_of(model)
-    theirs = (metadata.get("model") or {}).get("name")
+    theirs = _said(metadata, "model", file).get("name")
     if spec and theirs not in (None, spec.name):
         raise InputError(f"{file} is of {theirs}, not of {spec.name}: train {theirs} from it.")
     if len(own & weights.keys()) >= LEAST_SHARE * len(own):
         _refuse_others(weights.keys(), own, file)
-        prepared = metadata.get("preparation")
-        colours = (tuple(prepared["mean"]), tuple(prepared["std"])) if prepared else None
+        prepared = _said(metadata, "preparation", file)
+        known = record(Preparation, prepared, file) if prepared else None
+        colours = (tuple(known.mean), tuple(known.std)) if known else None
         return {name: name for name in own}, colours
     reasons = []
     for library in LIBRARIES if spec else ():

@@ -13,6 +13,7 @@ from convworks.cli.command import Command, Flag, run_folders, show
 from convworks.cli.summary import parse_shape
 from convworks.errors import UsageError
 from convworks.measure.units import Cost
+from convworks.train.config import left_open
 
 Shown = Literal["table", "markdown", "csv"]
 
@@ -43,7 +44,7 @@ class Compare(Command):
         Path | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="(default: none)")
     ] = None
     """Draw accuracy against cost as SVG, PNG or PDF; needs --runs."""
-    cost: Annotated[Cost | None, tyro.conf.arg(help_behavior_hint="(default: macs)")] = None
+    cost: Annotated[Cost | None, left_open(Cost, "macs")] = None
     """What the figure sets accuracy against."""
     json: Flag = False
     """Print JSON."""

@@ -10,6 +10,9 @@ import tyro
 from convworks.cli.command import Command, Flag, Options, parse_options, show
 from convworks.errors import UsageError
 from convworks.measure.units import parse_bytes
+from convworks.train.config import left_open
+
+Arithmetic = Literal["fp32", "bf16", "fp16"]
 
 if TYPE_CHECKING:
     from torch import nn
@@ -37,9 +40,7 @@ class Summary(Command):
         str | None, tyro.conf.arg(metavar="SIZE", help_behavior_hint="(default: not asked)")
     ] = None
     """Tell how large a batch can be trained and used with so much memory, such as 8GiB."""
-    precision: Annotated[
-        Literal["fp32", "bf16", "fp16"] | None, tyro.conf.arg(help_behavior_hint="(default: fp32)")
-    ] = None
+    precision: Annotated[Arithmetic | None, left_open(Arithmetic, "fp32")] = None
     """Of the arithmetic that --memory asks about."""
     options: Options = ()
     """Make the network otherwise, as by se=16: its file below convworks/nets says what there is."""

@@ -25,7 +25,7 @@ Compile = Literal["auto", "on", "off"]
 ClassWeights = Literal["none", "balanced"]
 
 
-def _shown(kind: object, default: str = "the recipe's") -> object:
+def left_open(kind: object, default: str = "the recipe's") -> object:
     """How help shows an option that may be left out: the kind of its value, and who decides."""
     choices = ",".join(get_args(kind))
     metavar = f"{{{choices}}}" if choices else str(kind)
@@ -40,25 +40,25 @@ class TrainConfig:
     """book: plain SGD with the book's rate, batch and image size for each network.
     modern: AdamW, warm-up and cosine decay, label smoothing, random shifts and flips.
     quick: the same in a fifth of the epochs, the pictures as they are."""
-    epochs: Annotated[int | None, _shown("INT")] = None
+    epochs: Annotated[int | None, left_open("INT")] = None
     """Passes over the training part."""
-    batch_size: Annotated[int | None, _shown("INT")] = None
+    batch_size: Annotated[int | None, left_open("INT")] = None
     """Pictures in one step."""
-    lr: Annotated[float | None, _shown("FLOAT")] = None
+    lr: Annotated[float | None, left_open("FLOAT")] = None
     """Learning rate, the highest of the schedule."""
-    optimizer: Annotated[Optimizer | None, _shown(Optimizer)] = None
+    optimizer: Annotated[Optimizer | None, left_open(Optimizer)] = None
     """Plain SGD, SGD with Nesterov momentum 0.9, or AdamW."""
-    schedule: Annotated[Schedule | None, _shown(Schedule)] = None
+    schedule: Annotated[Schedule | None, left_open(Schedule)] = None
     """The learning rate over the steps: constant, or falling to 0 along a half cosine."""
-    warmup: Annotated[float | None, _shown("FLOAT")] = None
+    warmup: Annotated[float | None, left_open("FLOAT")] = None
     """Share of all steps over which the learning rate rises from 0."""
-    weight_decay: Annotated[float | None, _shown("FLOAT")] = None
+    weight_decay: Annotated[float | None, left_open("FLOAT")] = None
     """Pull of the weights to 0; biases and norms are left alone."""
-    label_smoothing: Annotated[float | None, _shown("FLOAT")] = None
+    label_smoothing: Annotated[float | None, left_open("FLOAT")] = None
     """Share of the target spread evenly over all classes."""
-    augment: Annotated[Augment | None, _shown(Augment)] = None
+    augment: Annotated[Augment | None, left_open(Augment)] = None
     """Random changes of the training pictures."""
-    normalize: Annotated[Normalize | None, _shown(Normalize, "init's, else the recipe's")] = None
+    normalize: Annotated[Normalize | None, left_open(Normalize, "init's, else the recipe's")] = None
     """on: pictures are shifted and scaled to mean 0 and deviation 1. off: black is 0, white 1.
     init: as the pictures that the weights of --init were trained on."""
     layer_decay: float = 1.0
@@ -66,9 +66,9 @@ class TrainConfig:
     A stage is what gives maps of one size; the head has the full rate."""
     freeze: bool = False
     """Train the head only, and keep all else as in --init."""
-    unfreeze_after: Annotated[int | None, _shown("EPOCHS", "never")] = None
+    unfreeze_after: Annotated[int | None, left_open("EPOCHS", "never")] = None
     """With --freeze: from then on train the whole network."""
-    patience: Annotated[int | None, _shown("EPOCHS", "train to the end")] = None
+    patience: Annotated[int | None, left_open("EPOCHS", "train to the end")] = None
     """Stop when so many epochs brought no better validation accuracy, and no lower loss at the
     same. The cosine schedule is then cut short, its rate still above 0."""
     seed: int = 0
@@ -88,7 +88,7 @@ class TrainConfig:
     """Refuse a folder in which any picture cannot be read."""
     max_unreadable: float = 0.05
     """Share of a folder's pictures that may be unreadable; five may always. They are left out."""
-    workers: Annotated[int | None, _shown("INT", "one a core, 8 at most")] = None
+    workers: Annotated[int | None, left_open("INT", "one a core, 8 at most")] = None
     """Threads that decode pictures from files."""
     sync_norms: Switch = "on"
     """Under torchrun, whether batch norm takes the statistics of all processes' pictures, so that
@@ -96,13 +96,13 @@ class TrainConfig:
     fsdp: Switch = "off"
     """Under torchrun, spread weights, gradients and the optimizer's state over the processes, for
     networks that do not fit one device."""
-    save_every: Annotated[str | None, _shown("N|Nmin", "an epoch")] = None
+    save_every: Annotated[str | None, left_open("N|Nmin", "an epoch")] = None
     """Save inside epochs too: after so many steps (500) or minutes (10min)."""
-    init: Annotated[Path | None, _shown("CHECKPOINT", "fresh weights")] = None
+    init: Annotated[Path | None, left_open("CHECKPOINT", "fresh weights")] = None
     """Weights to begin with, of the same network: a run folder; a .safetensors or .pth file of
     ours, torchvision's or timm's; or torchvision or timm for those that they publish. What does
     not fit, as a head for other classes, is drawn afresh."""
-    out: Annotated[Path | None, _shown("DIR", "runs/MODEL-DATA")] = None
+    out: Annotated[Path | None, left_open("DIR", "runs/MODEL-DATA")] = None
     """The run folder."""
 
     def __post_init__(self) -> None:

@@ -118,9 +118,9 @@ def write_page(found: dict[str, Any]) -> None:
         " but tensors (`nets/pickled.py`), weights as safetensors, everything else is JSON or TOML"
         " whose values are checked before they are used. Of a `.pt2` file PyTorch opens a copy of"
         " what was checked (`deploy/archive.py`), since `torch.export.load` unpickles, evaluates,"
-        " writes into code and calls what such a file says. Programs of your own that open one, as in the"
-        " model card, have no such guard: let them open only files that you trust. torchvision"
-        " unpickles CIFAR's files, once it has compared their MD5 sums with the published ones.",
+        " writes into code and calls what such a file says. Programs of your own that open one, as"
+        " in the model card, have no such guard: let them open only files that you trust."
+        " torchvision unpickles CIFAR's files, once it has compared their MD5 sums with the published ones.",
     ]
     PAGE.write_text("\n".join(lines) + "\n")
 

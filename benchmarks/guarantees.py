@@ -120,7 +120,8 @@ def write_page(found: dict[str, Any]) -> None:
         " what was checked (`deploy/archive.py`), since `torch.export.load` unpickles, evaluates,"
         " writes into code and calls what such a file says. Programs of your own that open one, as"
         " in the model card, have no such guard: let them open only files that you trust."
-        " torchvision unpickles CIFAR's files, once it has compared their MD5 sums with the published ones.",
+        " torchvision unpickles CIFAR's files, once it has compared their MD5 sums with the"
+        " published ones.",
     ]
     PAGE.write_text("\n".join(lines) + "\n")
 

@@ -37,7 +37,8 @@ def make_optimizer(
     for name, weight in model.named_parameters():
         if weight.requires_grad:
             stage = stages.get(name, 0) if layer_decay < 1 else 0
-            scales = weight.ndim <= 1 or weight.numel() == len(weight)  # ConvNeXt's are C×1×1
+            # ConvNeXt's factors are C×1×1; a kernel has four sides, even a gate's C×1×1×1.
+            scales = weight.ndim <= 1 or weight.shape[1:] == (1, 1)
             groups.setdefault((stage, scales), []).append(weight)
     trained: list[dict[str, Any]] = [
         {

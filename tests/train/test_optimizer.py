@@ -115,7 +115,7 @@ def test_factors_of_channels_do_not_decay() -> None:
     assert len(scales) == 18
     assert scales <= {id(p) for p in free}
     assert all(p.ndim > 1 and p.numel() > len(p) for p in decayed)
-    gated = create_model("resnet20", options={"se": 16})  # whose first gates have one channel inside
+    gated = create_model("resnet20", options={"se": 16})  # one channel inside the first gates
     decayed, free = (group["params"] for group in make_optimizer(gated, recipe).param_groups)
     assert all(p.ndim == 1 for p in free)
     assert all(p.ndim > 1 for p in decayed)

@@ -323,3 +323,25 @@ def test_the_command(run: cw.Run, tmp_path: Path) -> None:
     assert found["path"] == str(tmp_path / "model.onnx")
     assert found["test_accuracy"] == pytest.approx(found["run_accuracy"], abs=0.01)
     assert done.stderr == ""
+
+
+class Odd(nn.Module):
+    """A network of one's own with a part that `.pt2` files are refused for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(144, 10)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        with torch.no_grad():
+            flat = images.flatten(1).mul(2)
+        return self.fc(torch.einsum("ij,ij->ij", flat, flat))
+
+
+def test_what_would_not_be_opened_again_is_not_written(tmp_path: Path) -> None:
+    data = cw.load_data("digits", image_size=12, train_images=60)
+    run = cw.fit(Odd(), data, cw.TrainConfig(epochs=1, out=tmp_path / "run"), progress=False)
+    with pytest.raises(ExportError, match="is not opened: .* Export it in another --format"):
+        cw.export(run, "pt2", data=data)
+    assert not list((tmp_path / "run").glob("*.pt2*"))
+    assert cw.export(run, "onnx", data=data).path.exists()

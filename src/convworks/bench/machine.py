@@ -108,6 +108,9 @@ def _bandwidth(device: torch.device) -> float:
 def _fastest(work: Callable[[], object], device: torch.device) -> float:
     """Seconds of the fastest of the calls that fit a window."""
     times: list[float] = []
+    if device.type != "cpu":  # whose first call loads libraries
+        work()
+        wait(device)
     while sum(times) < WINDOW_SECONDS or len(times) < 2:
         started = perf_counter()
         work()

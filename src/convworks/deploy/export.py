@@ -287,7 +287,11 @@ def _check(
     run: Run, data: Data, shipped: Shipped, made: Path, path: Path, kind: Format, int8: bool
 ) -> Exported:
     """Compares the file with the network; ExportError when it is another."""
-    exact, usual = open_deployed(made, exact=True), open_deployed(made)
+    try:
+        exact, usual = open_deployed(made, exact=True), open_deployed(made)
+    except InputError as error:  # of one's own network, which may hold what we open from nobody
+        reason = str(error).replace(str(made), "The file").replace("Export the network again.", "")
+        raise ExportError(f"{reason.strip()} Export it in another --format.") from error
     off: list[float] = []
     right = ours = agreed = count = 0
     for pixels, labels in pictures(data.test, run.preparation.image_size):

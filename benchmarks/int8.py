@@ -24,12 +24,12 @@ COMMANDS = tuple(
     f"train {options} --data fashion_mnist --recipe quick"
     for options in (
         "lenet_bn",
-        "vgg11_small --image-size 64",
-        "resnet18 --image-size 48",
-        "resnet20",
-        "densenet_book",
-        "mobilenet_v2",
         "airbench94 --set widths=[32,96,192]",
+        "resnet20",
+        "resnet18 --image-size 68 --epochs 1",
+        "vgg11_small",
+        "densenet_book --image-size 68",
+        "mobilenet_v2",
     )
 )
 FORMATS = ("onnx", "openvino")

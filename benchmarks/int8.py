@@ -1,7 +1,7 @@
 """What 8 bits cost in accuracy: networks trained here, exported as they are and in 8 bits.
 
     pip install -e '.[export]'
-    python benchmarks/int8.py            # a quarter of an hour on two cores
+    python benchmarks/int8.py            # ten minutes on two cores
     python benchmarks/int8.py resnet18   # anew only what begins so
     python benchmarks/int8.py --table    # only write docs/int8.md again
 
@@ -29,7 +29,6 @@ COMMANDS = tuple(
         "resnet18 --image-size 68 --epochs 1",
         "vgg11_small",
         "densenet_book --image-size 68",
-        "mobilenet_v2",
     )
 )
 FORMATS = ("onnx", "openvino")

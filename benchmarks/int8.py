@@ -41,11 +41,14 @@ def measure(command: str, folder: Path) -> dict[str, Any]:
     for kind in FORMATS:
         words = ["export", str(path), "--format", kind, "--int8", "--json"]
         done = subprocess.run(
-            [sys.executable, "-m", "convworks", *words], stdout=subprocess.PIPE, text=True
+            [sys.executable, "-m", "convworks", *words], capture_output=True, text=True
         )
+        print(done.stderr, file=sys.stderr)
         said = json.loads(done.stdout) if done.returncode == 0 else {}
         names = ("run_accuracy", "test_accuracy", "test_images", "bytes")
         trained[kind] = {name: said[name] for name in names} if said else None
+        if not said:
+            trained[f"{kind}_refused"] = done.stderr.strip().splitlines()[-1]
     return trained
 
 
@@ -57,7 +60,8 @@ def page(results: list[dict[str, Any]]) -> str:
         "",
         "What `convworks export --int8` costs in accuracy: networks trained once each, seed 0,",
         "their test accuracy and, in points, how much better or worse the files in 8 bits are on",
-        "the same pictures. How fast they are is in [inference.md](inference.md).",
+        "the same pictures; *refused* is what `export` would not keep. How fast they are is in",
+        "[inference.md](inference.md).",
         "",
         f"Written by `python benchmarks/int8.py` on {place['cores']} cores of an {place['cpu']},"
         f" PyTorch {place['torch']}.",

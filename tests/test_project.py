@@ -77,7 +77,9 @@ def test_the_changelog_has_this_version() -> None:
     assert f"## {convworks.__version__}" in (ROOT / "CHANGELOG.md").read_text()
 
 
-@pytest.mark.parametrize("name", ["memory", "peers", "inference", "time_to_accuracy", "roofline"])
+@pytest.mark.parametrize(
+    "name", ["memory", "peers", "inference", "time_to_accuracy", "roofline", "int8"]
+)
 def test_a_page_is_what_its_command_wrote(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     path = ROOT / "benchmarks" / f"{name}.py"
     monkeypatch.syspath_prepend(path.parent)

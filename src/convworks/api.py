@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
@@ -216,8 +217,7 @@ def repeat(
         begun, own = settings.get("begun_with"), settings["train"]
         if config.init is None and own.get("init") is None:
             _check_freeze(config)
-            first = seeded(own.get("seed", 0), lambda: build_model(settings, folder))
-            if begun not in (None, hash_of_weights(first.state_dict())):
+            if begun and begun != _begins_with(settings, folder):
                 raise InputError(
                     f"{folder} began with weights that its seed does not give: they came from"
                     " Python. Train anew there, or name them with --init."
@@ -227,6 +227,12 @@ def repeat(
         if known and init is not None and init.exists() and known != hash_of(init):
             raise InputError(f"{init} is not what {folder} began with: its hash differs.")
         return fit(network, loaded, config, progress=progress)
+
+
+def _begins_with(settings: Any, folder: Path) -> str:
+    """Hash of the weights that the network of a run has by its seed."""
+    network = seeded(settings["train"].get("seed", 0), lambda: build_model(settings, folder))
+    return hash_of_weights(network.state_dict())
 
 
 def _check_freeze(config: TrainConfig) -> None:

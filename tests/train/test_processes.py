@@ -188,6 +188,33 @@ def test_an_image_folder_is_shared() -> None:
     assert_same_run("one", "two")
 
 
+UNREAD = """
+from convworks.cli import main
+from convworks.data import kept
+
+kept.free_memory = lambda: 0  # pictures are read as they are needed, each by its own process
+main()
+"""
+
+
+def test_pictures_that_one_process_cannot_read_are_left_out_by_all() -> None:
+    write_digits(Path("pictures"), classes=(0, 7), count=60)
+    for place in ("digit0/003.png", "digit0/030.png", "digit7/041.png"):
+        Path("pictures", place).write_bytes(b"no picture")
+    Path("unread.py").write_text(UNREAD)
+    rest = ["--data", "pictures", "--image-size", "16", "--batch-size", "20", "--epochs", "3"]
+    rest += ["--optimizer", "sgd", "--lr", "0.05", "--precision", "fp32"]
+    listed = []
+    for processes, out in ((1, "one"), (2, "two")):
+        code, _, err = torchrun(processes, "unread.py", "train", "lenet_bn", *rest, "--out", out)
+        assert code == 0, err
+        assert err.count("left out: ") == 3
+        listed.append(json.loads(Path(out, "pictures.json").read_text())["unreadable"])
+    assert listed[0] == listed[1]
+    assert sorted(listed[0]) == ["digit0/003.png", "digit0/030.png", "digit7/041.png"]
+    assert_same_run("one", "two")
+
+
 @pytest.mark.slow
 def test_two_machines_train_as_one() -> None:
     """Two torchrun that meet at an address, and see the same folder."""

@@ -41,8 +41,10 @@ def random_flip(pixels: Tensor, generator: Generator, share: Share = WHOLE) -> T
 
 
 def random_colour(pixels: Tensor, generator: Generator, share: Share = WHOLE) -> Tensor:
-    """uint8 N×C×H×W, a share of a batch, in another light: brightness, contrast and, of three
-    channels, saturation, each times ½ to 1½ (Howard 2013, arXiv:1312.5402)."""
+    """uint8 N×C×H×W, a share of a batch, in another light (Howard 2013, arXiv:1312.5402).
+
+    Brightness, contrast and, of three channels, saturation are each multiplied by ½ to 1½.
+    """
     factors = share.cut(0.5 + torch.rand(len(pixels) * share.of, 3, generator=generator))
     bright, contrast, saturation = factors.to(pixels.device).T[:, :, None, None, None]
     images: Tensor = bright * pixels

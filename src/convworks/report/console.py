@@ -81,12 +81,13 @@ class ConsoleProgress(Observer):
     def begin(self, plan: Plan) -> None:
         """Says what is trained on what, where and how."""
         self.epochs = plan.epochs
+        epochs = "1 epoch" if plan.epochs == 1 else f"{plan.epochs} epochs"
         if self.title:
             self._print(self.title)
         self._print(
             f"{plan.model}: {plan.parameters:,} parameters, {plan.macs / 1e6:,.1f} MMACs an image\n"
             f"{plan.data}\n"
-            f"{plan.recipe} recipe, {plan.epochs} epochs of {plan.steps_per_epoch} steps, batch"
+            f"{plan.recipe} recipe, {epochs} of {plan.steps_per_epoch} steps, batch"
             f" {plan.batch_size}, {plan.device} in {plan.precision}, into {plan.path}"
         )
         if plan.init:

@@ -247,4 +247,4 @@ def _made_again(
     settings = read_settings(folder)
     network = seeded(config.seed, lambda: build_model(settings, folder))
     with together(config.device) as processes, processes.in_turn():
-        return network, load_again(settings["data"], data, data_root)
+        return network, load_again(settings["data"], data, data_root, folder)

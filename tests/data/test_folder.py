@@ -1,6 +1,7 @@
 """Image folders: what is read, and what is refused with one line that names the file."""
 
 import shutil
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -77,6 +78,57 @@ def test_decode_applies_exif_rotation(tmp_path: Path) -> None:
     pixels = decode(tmp_path / "a.png", channels=1, size=20)
     assert pixels[0, :5].max() == 0
     assert pixels[0, -5:].min() == 255
+
+
+def test_damaged_notes_of_a_camera_do_not_matter(tmp_path: Path) -> None:
+    """A resolution that is no fraction: Pillow cannot write it again."""
+    picture = Image.new("L", (20, 20))
+    picture.paste(255, (0, 0, 20, 10))  # white above
+    exif = Image.Exif()
+    exif[0x0112] = 3  # turned by 180°
+    exif[0x0131] = "made"
+    path = tmp_path / "a.jpg"
+    picture.save(path, exif=exif)
+    data = bytearray(path.read_bytes())
+    tag = struct.pack("<HH", 0x0131, 2), struct.pack(">HH", 0x0131, 2)
+    place = max(data.find(one) for one in tag)
+    assert place > 0
+    order = "<" if data.find(tag[0]) == place else ">"
+    data[place : place + 12] = struct.pack(f"{order}HHI4s", 0x011A, 1, 1, b"\x01\0\0\0")
+    path.write_bytes(data)
+    pixels = decode(path, channels=1, size=20)
+    assert pixels[0, :5].max() < 50
+    assert pixels[0, -5:].min() > 200
+
+
+@pytest.mark.parametrize(("train", "test"), [("Train", "TEST"), ("Training", "testing")])
+def test_parts_however_they_are_written(tmp_path: Path, train: str, test: str) -> None:
+    write_digits(tmp_path / train, classes=(1, 2), count=9)
+    write_digits(tmp_path / test, classes=(1, 2), count=4, skip=9)
+    data = load_data(tmp_path, image_size=20)
+    assert data.classes == ("digit1", "digit2")
+    assert (len(data.train) + len(data.val), len(data.test)) == (18, 8)
+
+
+def test_two_folders_of_one_part(tmp_path: Path) -> None:
+    for name in ("train", "val", "validation"):
+        write_digits(tmp_path / name, classes=(1, 2), count=4)
+    with pytest.raises(InputError, match="has val and validation, which mean the same part"):
+        load_data(tmp_path, image_size=20)
+
+
+def test_other_endings_of_pictures(tmp_path: Path) -> None:
+    write_digits(tmp_path, classes=(1, 2), count=9)
+    for path, ending in zip(
+        sorted(tmp_path.rglob("*.png")), (".jfif", ".jpe", ".pbm", ".pnm"), strict=False
+    ):
+        kind = "JPEG" if ending[1] == "j" else "PPM"
+        Image.open(path).convert("1" if ending == ".pbm" else "L").save(
+            path.with_suffix(ending), kind
+        )
+        path.unlink()
+    data = load_data(tmp_path, image_size=20)
+    assert len(data.train) + len(data.val) + len(data.test) == 18
 
 
 def test_crops_depend_on_their_seed_alone(tmp_path: Path) -> None:

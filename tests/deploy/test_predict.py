@@ -4,8 +4,11 @@ import csv
 import io
 import json
 import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
+from subprocess import PIPE
 
 import numpy as np
 import pytest
@@ -161,6 +164,52 @@ def test_what_cannot_be_read_is_named_and_the_rest_answered(place: Path) -> None
     found = convworks("predict", "run", "-", "--format", "jsonl", cwd=place, text=listed)
     assert [bool(json.loads(one)["labels"]) for one in found.stdout.splitlines()] == [1, 0, 0, 1]
     assert "convworks: 2 of 4 files could not be read." in found.stderr
+
+
+def test_a_pattern_like_no_file_does_not_silence_the_others(place: Path) -> None:
+    good = names(place)[0]
+    found = convworks("predict", "run", good, "none*.png", good, "--format", "jsonl", cwd=place)
+    assert found.returncode == 1
+    answers = [json.loads(line) for line in found.stdout.splitlines()]
+    assert [one["path"] for one in answers] == [good, "none*.png", good]
+    assert answers[1]["error"] == "No file is like none*.png."
+    assert "convworks: 1 of 3 files could not be read." in found.stderr
+
+
+def test_patterns_leave_out_hidden_files_and_take_two_stars(place: Path, tmp_path: Path) -> None:
+    for name in ("a.png", "._a.png", "below/b.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(Path(names(place)[0]).read_bytes())
+    assert find_pictures(f"{tmp_path}/*.png") == [f"{tmp_path}/a.png"]
+    assert find_pictures(f"{tmp_path}/**.png") == [f"{tmp_path}/a.png"]
+    everything = [f"{tmp_path}/a.png", f"{tmp_path}/below/b.png"]
+    assert find_pictures(f"{tmp_path}/**/*.png") == everything
+
+
+def test_lists_from_windows(place: Path) -> None:
+    good, other = names(place)[:2]
+    text = f"\ufeff{good}\r\n\r\n{other}"
+    found = convworks("predict", "run", "-", "--format", "jsonl", cwd=place, text=text)
+    assert found.returncode == 0, found.stderr
+    assert [json.loads(line)["path"] for line in found.stdout.splitlines()] == [good, other]
+
+
+@pytest.mark.parametrize("form", ["text", "csv"])
+def test_a_slow_list_is_answered_line_by_line(place: Path, form: str) -> None:
+    """As from a program that watches a folder."""
+    words = [sys.executable, "-m", "convworks", "predict", "run", "-", "--format", form]
+    with subprocess.Popen(words, cwd=place, stdin=PIPE, stdout=PIPE, text=True) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        for name in names(place)[:3]:
+            process.stdin.write(f"{name}\n")
+            process.stdin.flush()
+            answer = process.stdout.readline()  # else it waits for ever
+            while answer.startswith("path,"):
+                answer = process.stdout.readline()
+            assert answer.startswith(name)
+        process.stdin.close()
+        assert process.wait(timeout=60) == 0
 
 
 def test_a_folder_of_every_kind_of_file(place: Path, tmp_path: Path) -> None:

@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import nn
 
 from command import convworks
+from conftest import write_digits
 from convworks.data import kept
 from convworks.data.sources import load_data
 from convworks.data.splits import Data, FileImages
@@ -195,6 +197,21 @@ def test_a_good_folder_is_told_nothing_of(tmp_path: Path) -> None:
     run = fit(net(data), data, replace(CONFIG, epochs=1, out=Path("run")), observers=[notes])
     assert notes.notes == []
     assert not (run.path / "pictures.json").exists()
+
+
+def test_what_is_passed_over_and_what_is_enlarged_is_told(tmp_path: Path) -> None:
+    write_digits(tmp_path / "digits", classes=(1, 2), count=9)
+    for path in (tmp_path / "digits").rglob("*.png"):
+        Image.open(path).resize((14, 12)).save(path)
+    for name in ("a.HEIC", "b.heic", "c.txt"):
+        (tmp_path / "digits" / "digit1" / name).write_bytes(b"")
+    data, notes = load_data(tmp_path / "digits", image_size=28), Notes()
+    fit(net(data), data, replace(CONFIG, epochs=1, out=Path("run")), observers=[notes])
+    told = "\n".join(notes.notes)
+    assert "2 .heic files passed over, which cannot be decoded here: save as JPEG or PNG" in told
+    assert (
+        "pictures of 12 pixels are enlarged to 28: --image-size 12 would take about a 5th" in told
+    )
 
 
 def test_what_cannot_begin_is_refused_before_pictures_are_read(photos: Path) -> None:

@@ -2,16 +2,25 @@
 
 import csv
 import json
+import os
 import sys
+from codecs import BOM_UTF8
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from select import select
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
 from convworks.cli.command import Command, Flag
-from convworks.errors import ConvworksError, UsageError
+from convworks.errors import ConvworksError, InputError, UsageError
+
+if TYPE_CHECKING:
+    from convworks.deploy.predict import Missing
+
+BLOCK = 2**16
+"""Bytes of standard input that are taken at a time, at most."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +72,7 @@ class Predict(Command):
             elif form == "csv":
                 cells = [x for label, share in pairs for x in (label, f"{share:.6f}")]
                 writer.writerow([one.path, *(cells or [""] * (2 * top))])
+                sys.stdout.flush()
             elif not one.error:
                 said = ", ".join(f"{label} {share:.1%}" for label, share in pairs)
                 print(f"{shown(one.path)}: {said}", flush=True)
@@ -71,12 +81,39 @@ class Predict(Command):
         if failed:
             raise ConvworksError(f"{failed:,} of {count:,} files could not be read.")
 
-    def _paths(self) -> Iterator[str]:
+    def _paths(self) -> Iterator["str | Missing | None"]:
         """The files, standard input's line by line, whatever signs their names have."""
-        from convworks.deploy.predict import find_pictures
+        from convworks.deploy.predict import Missing, find_pictures
 
         for text in self.images:
             if text == "-":
-                yield from (line.rstrip("\n") for line in sys.stdin if line.strip())
-            else:
+                yield from _lines()
+                continue
+            try:
                 yield from find_pictures(text)
+            except InputError as error:
+                yield Missing(text, str(error))
+
+
+def _lines() -> Iterator[str | None]:
+    """Standard input's lines, and None where the next is not there yet."""
+    stream, rest = sys.stdin.fileno(), b""
+    while True:
+        if _silent(stream):
+            yield None
+        block = os.read(stream, BLOCK)
+        *lines, rest = (rest + block).split(b"\n")
+        lines += [] if block else [rest]
+        # Lists from Windows end lines with \r\n, and may begin with a mark.
+        names = (os.fsdecode(one.removeprefix(BOM_UTF8).rstrip(b"\r")) for one in lines)
+        yield from (name for name in names if name.strip())
+        if not block:
+            return
+
+
+def _silent(stream: int) -> bool:
+    """Whether a pipe or terminal holds nothing now; False where the system cannot tell."""
+    try:
+        return not select([stream], [], [], 0)[0]
+    except (OSError, ValueError):
+        return False

@@ -2,6 +2,7 @@
 
 import os
 import random
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from math import ceil, inf
@@ -9,17 +10,31 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image
 from torch import Tensor
 
 from convworks.data.kept import Pixels
 from convworks.data.splits import FileImages, Parts, Picture
-from convworks.data.stores import AT_ONCE, PARTS, SUFFIXES, Stored, list_stored
+from convworks.data.stores import AT_ONCE, SUFFIXES, Stored, list_stored, part_of
 from convworks.errors import InputError, TrainingError
 
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM")
 """What is decoded. Pillow knows more, among them PostScript, which it has Ghostscript run."""
+UNDECODED = frozenset(
+    (".heic", ".heif", ".avif", ".jxl", ".jp2", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".psd")
+)
 GREY_MODES = frozenset(("1", "L", "LA", "I", "I;16", "I;16B", "I;16L", "I;16N", "F"))
+_FLIP = Image.Transpose
+TURNS = {
+    2: _FLIP.FLIP_LEFT_RIGHT,
+    3: _FLIP.ROTATE_180,
+    4: _FLIP.FLIP_TOP_BOTTOM,
+    5: _FLIP.TRANSPOSE,
+    6: _FLIP.ROTATE_270,
+    7: _FLIP.TRANSVERSE,
+    8: _FLIP.ROTATE_90,
+}
+"""What sets a picture upright, by the EXIF number for how the camera was held."""
 PROBED = 1000
 """So many pictures are looked at, until one has colours, to tell a grey set from a coloured one."""
 
@@ -44,10 +59,19 @@ def list_folder(folder: Path) -> tuple[Tree, str]:
     """An image folder's pictures, and where those to train with are looked for.
 
     Without folders called as parts are, all are to train with. Raises InputError for a folder that
-    cannot be listed.
+    cannot be listed, and for two folders of one part.
     """
-    roots = {PARTS[p.name]: p for p in _folders(folder) if p.name in PARTS}
-    if "train" not in roots and (not roots or len(roots) < len(_folders(folder))):
+    folders = _folders(folder)
+    roots: dict[str, Path] = {}
+    for place in folders:
+        if (part := part_of(place.name)) in roots:
+            raise InputError(
+                f"{folder} has {roots[part].name} and {place.name}, which mean the same part: put"
+                " the pictures of both into one."
+            )
+        if part:
+            roots[part] = place
+    if "train" not in roots and len(roots) < max(1, len(folders)):
         roots = {"train": folder}
     tree: Tree = {
         part: {place.name: [*find_files(place)] for place in _folders(root)}
@@ -60,13 +84,14 @@ def list_store(name: str, indices: Path) -> tuple[Tree, str]:
     """The same for tar files and object storage; `data.stores` keeps what it found in `indices`."""
     tree: Tree = {}
     listed = [(one.inside.split("/"), one) for one in list_stored(name, indices)]
-    tops = {names[0] for names, _ in listed}
-    apart = "train" in tops or tops <= PARTS.keys()
+    tops = {names[0]: part_of(names[0]) for names, _ in listed}
+    train = next((top for top, part in tops.items() if part == "train"), None)
+    apart = train is not None or None not in tops.values()
     for (first, *rest), one in listed:
-        part, *place = (PARTS.get(first, first), *rest) if apart else ("train", first, *rest)
-        if len(place) > 1 and part in PARTS.values():
+        part, place = (tops[first], rest) if apart else ("train", [first, *rest])
+        if part and len(place) > 1:
             tree.setdefault(part, {}).setdefault(place[0], []).append(one)
-    return tree or {"train": {}}, f"{name}/train" if "train" in tops else name
+    return tree or {"train": {}}, f"{name}/{train}" if train else name
 
 
 def to_test(tree: Tree, title: str, classes: Sequence[str], channels: int) -> FileImages:
@@ -166,6 +191,13 @@ def find_files(folder: Path) -> list[Path]:
         folders[:] = [name for name in folders if not name.startswith(".")]
         found += [Path(place, name) for name in files if not name.startswith(".")]
     return sorted(p for p in found if p.suffix.lower() in SUFFIXES and _may_be_read(p))
+
+
+def count_others(folder: Path) -> Counter[str]:
+    """By ending, the pictures and raw photographs below a folder that nothing here decodes."""
+    names = (name for _, _, files in os.walk(folder) for name in files)
+    endings = (Path(name).suffix.lower() for name in names if not name.startswith("."))
+    return Counter(ending for ending in endings if ending in UNDECODED)
 
 
 def _may_be_read(path: Path) -> bool:
@@ -272,12 +304,21 @@ def _open(path: Picture, channels: int, least: int) -> Image.Image:
             file.draft(mode, (least, least))
             if file.width * file.height > (Image.MAX_IMAGE_PIXELS or inf):
                 raise ValueError(f"more than {Image.MAX_IMAGE_PIXELS:,} pixels")
-            ImageOps.exif_transpose(file, in_place=True)
-            return _on_white(_to_eight_bits(file)).convert(mode)
+            return _on_white(_to_eight_bits(_turned(file))).convert(mode)
     except (MemoryError, TrainingError):
         raise
     except Exception as error:  # whatever a decoder stumbles over, the file is the reason
         raise unreadable(path, error) from error
+
+
+def _turned(picture: Image.Image) -> Image.Image:
+    """As its EXIF data say. Of these only the one number is read: the others may be damaged."""
+    picture.load()  # TIFFs are turned by their decoder
+    try:
+        turn = TURNS.get(picture.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:  # a damaged block, which viewers pass over too
+        turn = None
+    return picture if turn is None else picture.transpose(turn)
 
 
 def _to_eight_bits(picture: Image.Image) -> Image.Image:

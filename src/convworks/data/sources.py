@@ -14,6 +14,7 @@ from convworks.data.folder import (
     UnreadableError,
     list_folder,
     list_store,
+    shown,
     to_parts,
     to_test,
 )
@@ -120,7 +121,7 @@ def load_to_test(
 
 def title_of(identity: str) -> str:
     """What a folder, tar file or address is called in tables."""
-    return PurePosixPath(identity).name.removesuffix(".tar")
+    return shown(PurePosixPath(identity).name.removesuffix(".tar"))
 
 
 def _listed(identity: str, root: str | Path | None) -> tuple[str, Tree, str]:

@@ -1,14 +1,17 @@
 """Pictures and their labels, in memory or on disk, and how to hold a part of them out."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import sha256
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from convworks.data.stores import Stored
+from convworks.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -121,6 +124,65 @@ class Data:
         counts = f"{len(self.train):,} train, {len(self.val):,} val, {len(self.test):,} test"
         size = f"{self.channels}×{self.image_size}×{self.image_size}"
         return f"{self.title}: {len(self.classes)} classes, {counts}, {size}"
+
+
+@dataclass(frozen=True)
+class Split:
+    """Which files of a folder are in which part; plain values, for JSON.
+
+    With it the parts stay as they are when files are added to the folder, or removed.
+    """
+
+    channels: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    train: Mapping[str, Any]
+    """By class, in their order, the names below the folder."""
+    val: Mapping[str, Any]
+    test: Mapping[str, Any]
+
+
+def to_split(data: Data) -> Split | None:
+    """Of an image folder's data; None for other data, which do not change file by file."""
+    found = []
+    for images in (data.train, data.val, data.test):
+        names: dict[str, list[str]] = {name: [] for name in data.classes}
+        if not isinstance(images, FileImages):
+            return None
+        for path, label in zip(images.paths, images.labels.tolist(), strict=True):
+            if isinstance(path, Stored):
+                return None
+            names[data.classes[label]].append(below(path, data.spec.name))
+        found.append(names)
+    return Split(data.channels, data.mean, data.std, *found)
+
+
+def from_split(split: Split, spec: DataSpec, title: str) -> Data:
+    """The same parts of a folder: nothing is listed or decoded, and files may be missing.
+
+    Raises InputError for names that lead out of the folder or are none, and when most of the test
+    part is missing.
+    """
+    classes, folder, parts = tuple(split.train), Path(spec.name), []
+    for part in (split.train, split.val, split.test):
+        listed = [(name, i) for i, kind in enumerate(classes) for name in part.get(kind) or ()]
+        for name, _ in listed:
+            inside = PurePosixPath(name) if isinstance(name, str) else None
+            if inside is None or inside.is_absolute() or ".." in inside.parts:
+                raise InputError(f"{title} cannot hold a picture called {name!r:.60}.")
+        labels = torch.tensor([i for _, i in listed], dtype=torch.int64)
+        labels = torch.tensor([i for _, i in listed], dtype=torch.int64)
+        paths = tuple(folder / name for name, _ in listed)
+        parts.append(FileImages(paths, labels, split.channels))
+    train, val, test = parts
+    gone = sum(not path.exists() for path in test.paths if isinstance(path, Path))
+    if 2 * gone > len(test):
+        raise InputError(
+            f"{spec.name} does not hold the pictures that the run was trained on: {gone:,} of"
+            f" {len(test):,} test pictures are missing."
+        )
+    mean, std = tuple(split.mean), tuple(split.std)
+    return Data(spec, title, classes, split.channels, mean, std, True, train, val, test)
 
 
 def below(path: Picture, folder: str) -> str:

@@ -29,12 +29,21 @@ STORES = {
     "memory": "fsspec",
 }
 """What may stand before ://, and the package that fsspec reads it with."""
-SUFFIXES = frozenset(
-    (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
-)
+_JPEGS, _PNMS = (".jpg", ".jpeg", ".jpe", ".jfif"), (".pbm", ".pgm", ".ppm", ".pnm")
+SUFFIXES = frozenset((*_JPEGS, *_PNMS, ".bmp", ".gif", ".png", ".tif", ".tiff", ".webp"))
 """Of pictures."""
-PARTS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
-"""Names of folders, and words in names of tar files, that say which part of the data they hold."""
+_PARTS = {
+    "train": ("train", "training"),
+    "val": ("val", "valid", "validation"),
+    "test": ("test", "testing"),
+}
+
+
+def part_of(name: str) -> str | None:
+    """Which part of the data a folder holds, or a tar file with that word in its name."""
+    return next((part for part, names in _PARTS.items() if name.casefold() in names), None)
+
+
 PAUSES = (0.5, 2.0, 8.0)
 """Seconds until a store that does not answer is asked again."""
 AT_ONCE = 8
@@ -165,11 +174,11 @@ def _in_shards(store: Any, shards: Sequence[str], indices: Path | None) -> list[
     pictures = []
     for shard, members in zip(shards, listed, strict=True):
         words = re.split(r"[-_.]", PurePosixPath(shard).stem)
-        part = next((f"{PARTS[word]}/" for word in words if word in PARTS), "")
+        part = next((f"{one}/" for one in map(part_of, words) if one), "")
         for name, start, size, number in members:
             folder = "" if number is None else f"{number:0{width}}/"
             above, (head, _, rest) = part, name.partition("/")
-            inside = f"{PARTS[head]}/" if rest and head in PARTS else ""
+            inside = f"{one}/" if rest and (one := part_of(head)) else ""
             if inside and (inside == part or folder):  # packed with that folder
                 above, name = inside, rest
             pictures.append(Stored(f"{above}{folder}{name}", shard, start, size, store))

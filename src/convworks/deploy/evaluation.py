@@ -156,7 +156,7 @@ def data_to_test(
         raise InputError(f"{path} was trained on {title}: say where that is with --data.")
     loaded = None
     try:
-        loaded = load_again(known, name, root)
+        loaded = load_again(known, name, root, path if title_of(name) == title else None)
     except InputError:
         if data is None or name in SOURCES:
             raise  # others may lack what is needed to train

@@ -118,7 +118,7 @@ def export(
         )
     path = _target(run, format, out, int8)
     if not isinstance(data, Data):
-        data = load_again(run.data, data, data_root)
+        data = load_again(run.data, data, data_root, run.path)
         if data.digest != run.data.get("digest"):
             raise InputError(
                 f"{data.title} does not hold the pictures that {run.path} was trained on, or splits"

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from copy import deepcopy
 from dataclasses import dataclass
-from itertools import islice
+from glob import glob, has_magic
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +40,17 @@ class Prediction:
     """Why the file could not be read; there are no labels then."""
 
 
+@dataclass(frozen=True)
+class Missing:
+    """What somebody named and is not there."""
+
+    name: str
+    reason: str
+
+    def __str__(self) -> str:
+        return self.name
+
+
 def open_network(path: str | Path) -> Deployed:
     """A run folder's network, or an exported one, ready for pictures.
 
@@ -71,20 +82,15 @@ def find_pictures(text: str) -> list[str]:
 
     Raises InputError for what is not there.
     """
-    path = Path(text)
     if os.path.isdir(text):  # noqa: PTH112 (Path raises for names that are too long)
-        return [*map(str, find_files(path))]
+        return [*map(str, find_files(Path(text)))]
     there = os.path.exists(text)  # noqa: PTH110
-    if there or not any(sign in text for sign in "*?["):
+    if there or not has_magic(text):
         return [text]
-    found = sorted(str(p) for p in Path(path.anchor or ".").glob(_below_anchor(path)))
+    found = sorted(glob(text, recursive=True))  # noqa: PTH207 (leaves out hidden files)
     if not found:
         raise InputError(f"No file is like {text}.")
     return [*dict.fromkeys(file for one in found for file in find_pictures(one))]
-
-
-def _below_anchor(path: Path) -> str:
-    return str(path.relative_to(path.anchor)) if path.anchor else str(path)
 
 
 def run_views(network: Deployed, pixels: Pixels) -> Probabilities:
@@ -106,27 +112,46 @@ def run_views(network: Deployed, pixels: Pixels) -> Probabilities:
 
 
 def predict(
-    network: Deployed, paths: Iterable[str], *, top: int = 1, tta: bool = False
+    network: Deployed, paths: Iterable[str | Missing | None], *, top: int = 1, tta: bool = False
 ) -> Iterator[Prediction]:
     """A prediction for each file, in their order, the `top` likeliest labels of each.
 
-    With `tta`, of `run_views`. A file that cannot be read gets a prediction with an error. Nothing
-    is read before it is asked for, but for a few batches.
+    With `tta`, of `run_views`. A file that cannot be read gets a prediction with an error, and so
+    does what is missing. Nothing is read before it is asked for, but for a few batches; where
+    `paths` has None, whose next path may be long in coming, all before it are answered first.
     """
     channels, side, _ = network.shape
-    files = iter(paths)
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         waiting: deque[list[tuple[str, Future[Pixels | str]]]] = deque()
-        while True:
-            while len(waiting) <= AHEAD and (batch := list(islice(files, BATCH))):
-                waiting.append([(f, pool.submit(_read, f, channels, side)) for f in batch])
-            if not waiting:
-                return
-            yield from _answer(network, waiting.popleft(), top, tta)
+        for batch in _batches(paths):
+            if batch:
+                files = [(str(one), pool.submit(_read, one, channels, side)) for one in batch]
+                waiting.append(files)
+            while waiting and (not batch or len(waiting) > AHEAD):
+                yield from _answer(network, waiting.popleft(), top, tta)
+        for files in waiting:
+            yield from _answer(network, files, top, tta)
 
 
-def _read(path: str, channels: int, side: int) -> Pixels | str:
+def _batches(paths: Iterable[str | Missing | None]) -> Iterator[list[str | Missing]]:
+    """As many at once as a network computes best; at a pause fewer, and then none."""
+    batch = []
+    for path in paths:
+        if path is not None:
+            batch.append(path)
+        if len(batch) == BATCH or (path is None and batch):
+            yield batch
+            batch = []
+        if path is None:
+            yield []
+    if batch:
+        yield batch
+
+
+def _read(path: str | Missing, channels: int, side: int) -> Pixels | str:
     """The pixels, or why there are none."""
+    if isinstance(path, Missing):
+        return path.reason
     try:
         return decode(Path(path), channels, side).numpy()
     except InputError as error:

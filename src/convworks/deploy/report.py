@@ -151,7 +151,7 @@ def _data(run: Run, known: dict[str, Data | str], root: str | Path | None) -> Da
     key = json.dumps(run.data, sort_keys=True)
     if key not in known:
         try:
-            known[key] = load_again(run.data, root=root)
+            known[key] = load_again(run.data, root=root, run=run.path)
         except ConvworksError as error:  # also a store that does not answer
             known[key] = str(error)
     return known[key]

@@ -121,7 +121,7 @@ class _Drawer:
 
     @cached_property
     def data(self) -> Data:
-        data = load_again(self.run.data, root=self.root)
+        data = load_again(self.run.data, root=self.root, run=self.run.path)
         check_data(self.run, data)
         return data
 

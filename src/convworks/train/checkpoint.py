@@ -33,6 +33,7 @@ from convworks.train.records import record
 
 CONFIG, METRICS, LAST, BEST = "config.json", "metrics.jsonl", "last.pt", "best.safetensors"
 SUMMARY, CURVES, PICTURES = "summary.json", "curves.svg", "pictures.json"
+SPLIT = "split.json"
 LOCK = ".lock"
 
 
@@ -55,7 +56,11 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
 def write_json(path: Path, value: Mapping[str, object]) -> None:
     """Writes plain values, readable by people."""
     text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
-    write_whole(path, lambda file: file.write_text(text, encoding="utf-8"))
+    try:
+        content = text.encode()
+    except UnicodeEncodeError:  # the name of a file need not be text
+        content = json.dumps(value, indent=2).encode() + b"\n"
+    write_whole(path, lambda file: file.write_bytes(content))
 
 
 def read_json(path: Path) -> dict[str, Any]:

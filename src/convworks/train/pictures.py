@@ -6,19 +6,20 @@ the way, to the same effect, and nothing is compared.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from convworks.data.duplicates import count_same, find_alike
-from convworks.data.folder import UnreadableError, shown
+from convworks.data.folder import UnreadableError, count_others, shown
 from convworks.data.loader import FileLoader, Loader, open_loader
 from convworks.data.share import Share
-from convworks.data.splits import Data, FileImages, Images, MemoryImages, Picture, below
+from convworks.data.splits import Data, FileImages, Images, MemoryImages, Picture, below, to_split
 from convworks.data.unreadable import LeftOut, check_few
 from convworks.train import checkpoint
 from convworks.train.config import TrainConfig
@@ -68,6 +69,7 @@ class Pictures:
         InputError when too many pictures cannot be read.
         """
         self._uneven()
+        self._passed_over()
         files = [one for one in loaders if isinstance(one, FileLoader)]
         small: Sequence[Tensor] = ()
         if files and (self.config.strict or all(one.kept is not None for one in files)):
@@ -77,6 +79,7 @@ class Pictures:
                 "too many pictures to be kept in memory: they are not read beforehand, nor searched"
                 " for copies in two parts"
             )
+        self._enlarged(files)
         for path, reason in list(self.left_out.reasons.items())[:LISTED]:
             self.note(f"left out: {shown(path)} ({reason})")
         self._check()
@@ -85,8 +88,11 @@ class Pictures:
         self.left_out.tell = self._found_late
 
     def write(self, path: Path) -> None:
-        """Into the run folder, if there is anything to say."""
+        """Into the run folder: the parts, and what is to be said of pictures, if anything is."""
         self.path = path
+        split = to_split(self.data)
+        if split is not None and not (path / checkpoint.SPLIT).exists():
+            checkpoint.write_json(path / checkpoint.SPLIT, asdict(split))
         if self.left_out.reasons or any(self.duplicates.values()):
             checkpoint.write_json(path / checkpoint.PICTURES, self.to_dict())
         more = len(self.left_out.reasons) - LISTED
@@ -121,6 +127,28 @@ class Pictures:
             f" {counts[most]:,} ({shown(self.data.classes[most])}) training pictures; "
             + ("each class counts alike" if balanced else "--class-weights balanced evens them out")
         )
+
+    def _passed_over(self) -> None:
+        folder = Path(self.data.spec.name)
+        if not isinstance(self.data.train, FileImages) or not folder.is_dir():
+            return
+        for ending, count in count_others(folder).most_common():
+            self.note(
+                f"{count:,} {ending} file{'s' * (count > 1)} passed over, which cannot be decoded"
+                " here: save as JPEG or PNG"
+            )
+
+    def _enlarged(self, files: Sequence[FileLoader]) -> None:
+        """Pictures smaller than the network sees them, as far as they are kept."""
+        side = self.data.image_size
+        sizes = [one.kept.sizes.min(axis=1) for one in files if one.kept is not None]
+        known = np.concatenate(sizes) if sizes else np.zeros(0)
+        usual = int(np.median(known[known > 0])) if known.any() else side
+        if usual <= side / 2:
+            self.note(
+                f"pictures of {usual} pixels are enlarged to {side}: --image-size {usual} would"
+                f" take about a {side**2 // usual**2:,}th of the time"
+            )
 
     def _alike(self, small: Sequence[Tensor]) -> None:
         """Validation and test against training."""

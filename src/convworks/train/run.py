@@ -13,8 +13,8 @@ from torch import nn
 
 from convworks.data.augment import Preparation
 from convworks.data.loader import Loader, open_loader
-from convworks.data.sources import load_data
-from convworks.data.splits import Data
+from convworks.data.sources import load_data, title_of
+from convworks.data.splits import Data, DataSpec, Split, from_split
 from convworks.data.unreadable import LeftOut
 from convworks.errors import InputError, unknown
 from convworks.measure.display import Displayed, html_table, named_values
@@ -161,14 +161,25 @@ def evaluate(
 
 
 def load_again(
-    known: Mapping[str, Any], name: str | Path | None = None, root: str | Path | None = None
+    known: Mapping[str, Any],
+    name: str | Path | None = None,
+    root: str | Path | None = None,
+    run: Path | None = None,
 ) -> Data:
     """The data that a run's config or an exported file names; `name`: where they lie now.
 
+    The parts are as listed in the folder `run`, if they are, whatever was added or removed since.
     Raises InputError when they are not there.
     """
     spec = {key: value for key, value in known.items() if key != "digest"}
-    return load_data(**spec | ({} if name is None else {"name": str(name)}), root=root)
+    if name is not None:
+        spec["name"] = str(name)
+    folder = Path(spec["name"]).expanduser().resolve()
+    if run is None or not (run / checkpoint.SPLIT).exists() or not folder.is_dir():
+        return load_data(**spec, root=root)
+    file = run / checkpoint.SPLIT
+    split = record(Split, checkpoint.read_json(file), file)
+    return from_split(split, DataSpec(**spec | {"name": str(folder)}), title_of(str(folder)))
 
 
 def check_data(run: Run, data: Data) -> None:

@@ -20,8 +20,10 @@ from conftest import write_digits
 from convworks.data.splits import Data
 from convworks.deploy import export as exporting
 from convworks.deploy.export import BATCHES, ExportError, Shipped, export
-from convworks.deploy.runtime import open_deployed
+from convworks.deploy.interval import wilson
+from convworks.deploy.runtime import Deployed, open_deployed
 from convworks.errors import InputError, UsageError
+from convworks.train.initial import hash_of
 
 FORMATS = {"onnx": "model.onnx", "openvino": "model.xml", "pt2": "model.pt2"}
 
@@ -130,6 +132,60 @@ def test_an_image_folder_and_a_network_of_ones_own(digit_pictures: Path, tmp_pat
     assert metadata["network"] == "Sequential"
     assert metadata["input"]["shape"] == [1, 20, 20]
     assert sorted(p.name for p in tmp_path.glob("mine*")) == ["mine.onnx", "mine.onnx.md"]
+
+
+def test_few_test_pictures_are_compared_in_batches_of_all_sizes(
+    digit_pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Six, of which slices would be no more than six."""
+    data = cw.load_data(digit_pictures, image_size=20)
+    model = cw.create_model("lenet", num_classes=3, in_channels=1, image_size=20)
+    run = cw.fit(model, data, cw.TrainConfig(epochs=1, out=tmp_path / "run"), progress=False)
+    right, sizes = exporting.open_deployed, []
+
+    def counting(path: Path, *, exact: bool = False) -> Deployed:
+        opened = right(path, exact=exact)
+
+        def run_counted(pixels: np.ndarray) -> np.ndarray:
+            sizes.append(len(pixels))
+            return opened.run(pixels)
+
+        return replace(opened, run=run_counted) if exact else opened
+
+    monkeypatch.setattr(exporting, "open_deployed", counting)
+    cw.export(run)
+    assert sizes == [1, 7, 32, 6]
+
+
+def test_a_file_for_some_batches_only_is_not_kept(
+    digit_pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = cw.load_data(digit_pictures, image_size=20)
+    model = cw.create_model("lenet", num_classes=3, in_channels=1, image_size=20)
+    run = cw.fit(model, data, cw.TrainConfig(epochs=1, out=tmp_path / "run"), progress=False)
+    right = exporting.open_deployed
+
+    def wrong(path: Path, *, exact: bool = False) -> Deployed:
+        opened = right(path, exact=exact)
+        return replace(opened, run=lambda x: opened.run(x) + (0.1 if len(x) == 32 else 0))
+
+    monkeypatch.setattr(exporting, "open_deployed", wrong)
+    with pytest.raises(ExportError, match="gives other probabilities than the network .by 0.1"):
+        cw.export(run)
+    assert not list((tmp_path / "run").glob("*.onnx*"))
+
+
+def test_without_a_readable_test_picture_nothing_is_written(
+    digit_pictures: Path, tmp_path: Path
+) -> None:
+    data = cw.load_data(digit_pictures, image_size=20)
+    model = cw.create_model("lenet", num_classes=3, in_channels=1, image_size=20)
+    run = cw.fit(model, data, cw.TrainConfig(epochs=1, out=tmp_path / "run"), progress=False)
+    for path in data.test.paths:  # type: ignore[union-attr]
+        path.write_bytes(b"no picture")  # type: ignore[union-attr]
+    with pytest.raises(InputError, match="None of the pictures in the test part of pictures can"):
+        cw.export(run)
+    assert not list((tmp_path / "run").glob("*.onnx*"))
 
 
 def test_a_file_that_differs_is_not_kept(
@@ -323,6 +379,13 @@ def test_the_command(run: cw.Run, tmp_path: Path) -> None:
     assert found["path"] == str(tmp_path / "model.onnx")
     assert found["test_accuracy"] == pytest.approx(found["run_accuracy"], abs=0.01)
     assert done.stderr == ""
+    plain = convworks("export", str(run.path), "--out", str(tmp_path / "model.onnx"))
+    assert plain.stdout.splitlines() == [
+        f"{tmp_path}/model.onnx: fp32, {found['bytes'] / 1e6:,.1f} MB; test accuracy"
+        f" {found['test_accuracy']:.4f} of 359 pictures, the run's network"
+        f" {found['run_accuracy']:.4f}",
+        f"how to use it: {tmp_path}/model.onnx.md",
+    ]
 
 
 class Odd(nn.Module):

@@ -31,7 +31,8 @@ from convworks.version import __version__
 
 Format = Literal["onnx", "openvino", "pt2"]
 BATCHES = (1, 7, 32)
-"""The file's outputs are compared with the network's on so many real pictures at once."""
+"""The file's outputs are compared with the network's on so many real pictures at once, and on the
+test part in batches."""
 CLOSE = 1e-3
 """So far a probability of an fp32 file may be off: the runtimes order their sums otherwise."""
 LOST = 0.005
@@ -297,13 +298,21 @@ def _check(
     for pixels, labels in pictures(data.test, run.preparation.image_size):
         with torch.inference_mode():
             expected = shipped(torch.from_numpy(pixels)).numpy()
-        sizes = (len(pixels), *(BATCHES if count == 0 else ()))
-        off += [np.abs(exact.run(pixels[:size]) - expected[:size]).max() for size in sizes]
+        if not count:  # however few there are, they are shown again
+            many = np.resize(pixels, (max(BATCHES), *pixels.shape[1:]))
+            answers = np.resize(expected, (max(BATCHES), expected.shape[1]))
+            off += [_distance(exact.run(many[:size]), answers[:size]) for size in BATCHES]
+        off.append(_distance(exact.run(pixels), expected))
         said = usual.run(pixels).argmax(1)
         right += int((said == labels).sum())
         ours += int((expected.argmax(1) == labels).sum())
         agreed += int((said == expected.argmax(1)).sum())
         count += len(labels)
+    if not count:
+        raise InputError(
+            f"None of the pictures in the test part of {data.title} can be read: nothing was"
+            " written. Say with --data where they lie now, or repair them."
+        )
     farthest = float(np.max(off))  # NaN if any is
     if not farthest <= (1 if int8 else CLOSE):
         raise ExportError(
@@ -320,6 +329,11 @@ def _check(
     size = sum(file.stat().st_size for file in made.parent.iterdir())
     precision: Literal["fp32", "int8"] = "int8" if int8 else "fp32"
     return Exported(path, kind, precision, size, farthest, count, right / count, ours / count)
+
+
+def _distance(found: np.ndarray, expected: np.ndarray) -> float:
+    """The largest difference of a probability; NaN where one is none."""
+    return float(np.abs(found - expected).max())
 
 
 def _ranges(run: Run, data: Data) -> Iterator[Pixels]:

@@ -270,6 +270,40 @@ def test_int8_sees_all_classes_of_a_folder(tmp_path: Path) -> None:
     assert found.test_accuracy > 0.99
 
 
+class Joined(nn.Module):
+    """Loud channels beside soft ones, which a norm brings to one level, as in DenseNet."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loud = nn.Conv2d(1, 4, 3, stride=4)
+        self.soft = nn.Conv2d(1, 4, 3, stride=4)
+        self.norm = nn.BatchNorm2d(8)
+        self.fc = nn.Linear(8 * 3 * 3, 10)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        joined = torch.cat([1000 * self.loud(images), self.soft(images)], dim=1)
+        pooled = nn.functional.max_pool2d(joined, 2)
+        return self.fc(self.norm(pooled).relu().flatten(1))
+
+
+def test_what_a_norm_reads_is_not_joined_in_eight_bits(digits: Data, tmp_path: Path) -> None:
+    """Rounded to the range of the loud channels, the soft ones would be gone."""
+    torch.manual_seed(0)
+    config = cw.TrainConfig(epochs=3, out=tmp_path / "run", device="cpu")
+    run = cw.fit(Joined(), digits, config, progress=False)
+    found = export(run, "onnx", int8=True, data=digits)
+    assert found.farthest < 0.2
+    nodes = onnx.load(found.path).graph.node
+    makers = {output: node for node in nodes for output in node.output}
+    (norm,) = [node for node in nodes if node.op_type == "BatchNormalization"]
+    pool = makers[norm.input[0]]
+    join = makers[pool.input[0]]
+    assert (pool.op_type, join.op_type) == ("MaxPool", "Concat")
+    convolutions = [node for node in nodes if node.op_type == "Conv"]
+    read = [makers[place].op_type for node in convolutions for place in node.input[:2]]
+    assert read == ["DequantizeLinear"] * 4
+
+
 def test_the_runs_model_stays_as_it_is(run: cw.Run, tmp_path: Path) -> None:
     run.model.train()
     export(run, "pt2", tmp_path / "model.pt2")

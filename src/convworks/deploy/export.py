@@ -43,6 +43,8 @@ QUANTIZED = ("Conv", "Gemm", "MatMul", "Relu", "Clip", "Concat", "MaxPool", "Ave
 """Operators that are computed in 8 bits. With activations among them rounding is part of the
 convolution before, in either runtime; without, OpenVINO rounds in passes of their own, and
 ResNet-50 takes 282 ms for 32 pictures, not 153. Sums of branches need no rounding of their own."""
+JOINING = ("Concat", "MaxPool", "AveragePool")
+"""Operators that hand on what they read; see `_before_norms`."""
 AGREED = 0.9
 """int8 must give so large a share of the test pictures the network's own labels."""
 BATCH = 64
@@ -262,7 +264,26 @@ def _quantize(path: Path, ranges: Iterator[Pixels]) -> None:
             weight_type=quantization.QuantType.QInt8,
             activation_type=quantization.QuantType.QUInt8,
             op_types_to_quantize=list(QUANTIZED),
+            nodes_to_exclude=_before_norms(runtime("onnx").load(prepared)),
         )
+
+
+def _before_norms(model: Any) -> list[str]:
+    """Names of the nodes that join or pool what a norm reads that is in no convolution.
+
+    Eight bits are shared out over the range of all channels together. The norm then divides each
+    by its own deviation, and with it the rounding: DenseNet's oldest and newest channels, joined,
+    differ too much for that. Convolutions' own outputs are rounded each by itself.
+    """
+    makers = {output: node for node in model.graph.node for output in node.output}
+    read = [node.input[0] for node in model.graph.node if node.op_type == "BatchNormalization"]
+    found: set[str] = set()
+    while read:
+        node = makers.get(read.pop())
+        if node and node.op_type in JOINING and node.name not in found:
+            found.add(node.name)
+            read += node.input
+    return sorted(found)
 
 
 def _write_openvino(

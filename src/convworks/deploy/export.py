@@ -18,14 +18,15 @@ from torch import Tensor, nn
 from convworks.data.augment import Preparation, scale
 from convworks.data.loader import open_loader
 from convworks.data.sources import SOURCES
-from convworks.data.splits import Data, Images
+from convworks.data.splits import ARRAYS, Data, Images
 from convworks.data.unreadable import LeftOut
-from convworks.deploy.card import write_card
+from convworks.deploy.card import is_own, write_card
 from convworks.deploy.place import put_in_place
 from convworks.deploy.runtime import ENTRY, INPUT, OUTPUT, SUFFIXES, Pixels, open_deployed, runtime
 from convworks.errors import ConvworksError, InputError, UsageError, unknown
 from convworks.measure.display import Displayed
 from convworks.nets.registry import spec_of
+from convworks.train.checkpoint import BEST, read_settings
 from convworks.train.run import Run, check_data, load, load_again
 from convworks.version import __version__
 
@@ -119,6 +120,11 @@ def export(
         raise UsageError(
             "--int8 is for onnx and openvino: torch.export keeps the network as it is."
         )
+    if run.data["name"] == ARRAYS and not isinstance(data, Data):
+        raise InputError(
+            f"{run.path} was trained on arrays, which it does not keep: in Python, give"
+            " export(…, data=load_data(FOLDER)) pictures of the same classes to test the file with."
+        )
     path = _target(run, format, out, int8)
     if not isinstance(data, Data):
         data = load_again(run.data, data, data_root)
@@ -129,7 +135,7 @@ def export(
             )
     check_data(run, data)
     shipped = Shipped(deepcopy(run.model).cpu(), run.preparation).eval()
-    metadata = describe(run, data.title)
+    metadata = describe(run, data.title if is_own(run, data) else run.summary.data)
     try:
         with tempfile.TemporaryDirectory(prefix=".export", dir=path.parent) as folder:
             made = Path(folder) / path.name
@@ -147,6 +153,7 @@ def describe(run: Run, data: str) -> dict[str, Any]:
     """What travels in the file, for a run on the data of that title; plain values."""
     spec = spec_of(run.model)
     side, channels = run.preparation.image_size, len(run.preparation.mean)
+    begun = _begun_with(run)
     return {
         "convworks": __version__,
         "network": spec.name if spec else type(run.model).__name__,
@@ -167,9 +174,30 @@ def describe(run: Run, data: str) -> dict[str, Any]:
         # A folder's place is nobody's business elsewhere; the digest tells whether it is that one.
         "source": {**run.data, "name": known if (known := run.data["name"]) in SOURCES else ""},
         "run_test_accuracy": run.summary.test_accuracy if run.summary else None,
-        "licence": f"convworks is MIT-licensed. The weights were learned from {data}: its"
-        " licence says what they may be used for.",
+        "began_with": begun,
+        "licence": f"convworks is MIT-licensed. {_origin(begun, data)}",
     }
+
+
+def _begun_with(run: Run) -> dict[str, str] | None:
+    """The weights that a run did not draw afresh, without their place on this machine."""
+    told = read_settings(run.path).get("init")
+    if not isinstance(told, dict):
+        return None
+    place = Path(str(told.get("source")))
+    run_name = place.parent.name if place.name == BEST else ""
+    source = f"the run {run_name}" if run_name else place.name
+    return {"source": source, "sha256": str(told.get("sha256", ""))}
+
+
+def _origin(begun: Mapping[str, str] | None, data: str) -> str:
+    """What the weights were learned from, and whose licences count."""
+    if begun is None:
+        return f"The weights were learned from {data}: its licence says what they may be used for."
+    return (
+        f"The weights began as {begun['source']} and learned further from {data}: the licences of"
+        " both, and of what the former were learned from, say what they may be used for."
+    )
 
 
 def _target(run: Run, kind: Format, out: str | Path | None, int8: bool) -> Path:

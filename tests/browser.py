@@ -10,6 +10,8 @@ from playwright.sync_api import Browser, Page, Route, sync_playwright
 
 HERE = frozenset((None, "127.0.0.1", "localhost", "::1"))
 """Hosts of files, embedded pictures and servers on this machine."""
+CAMERA = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
+"""A camera of moving patterns, which every page may use."""
 
 
 @dataclass
@@ -48,7 +50,7 @@ def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
         opened = playwright.chromium.launch(
             executable_path=chromium,
-            args=["--no-sandbox"],
+            args=["--no-sandbox", *CAMERA],
             timeout=120_000,  # ms; a first start on a busy machine is slow
         )
         yield opened

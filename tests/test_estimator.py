@@ -67,6 +67,34 @@ def test_fine_tuning_and_patience() -> None:
     )
 
 
+def test_rare_classes_can_count_as_much() -> None:
+    """A tenth as many sevens as ones; the settings arrive in the run."""
+    ones, sevens = (np.flatnonzero(label == DIGITS) for label in (1, 7))
+    few = np.concatenate([ones[:150], sevens[:15]])
+    options = {"class_weights": "balanced", "weight_decay": np.float64(0.2), "layer_decay": 0.5}
+    lenet(epochs=1, out="kept", **options).fit(PICTURES[few], DIGITS[few])
+    run = cw.load("kept")
+    assert run.config.class_weights == "balanced"
+    assert (run.config.weight_decay, run.config.layer_decay) == (0.2, 0.5)
+    with pytest.raises(UsageError, match="class-weights must be none or balanced, not 'even'"):
+        lenet(class_weights="even").fit(PICTURES[few], DIGITS[few])
+
+
+def test_a_kept_run_is_exported_with_pictures_to_test_it(tmp_path: Path) -> None:
+    lenet(out="kept").fit(PICTURES[:900], DIGITS[:900])
+    for data in (None, str(tmp_path)):
+        with pytest.raises(InputError, match=r"kept was trained on arrays, which it does not keep"):
+            cw.export("kept", data=data)
+    found = cw.export("kept", data=cw.load_data("digits"))
+    assert found.test_accuracy > 0.8
+    card = Path(f"{found.path}.md").read_text()
+    assert (
+        "| data | trained on arrays without a test part, tested on 359 pictures of digits |" in card
+    )
+    assert "learned from arrays without a test part" in card
+    assert "come from the same source" not in card
+
+
 def test_cross_validation() -> None:
     scores = cross_val_score(lenet(), PICTURES, DIGITS, cv=3)
     assert scores.min() > 0.9

@@ -33,6 +33,7 @@ from convworks.data.folder import count_channels
 from convworks.data.loader import open_loader
 from convworks.data.sources import make_data
 from convworks.data.splits import (
+    ARRAYS,
     Data,
     DataSpec,
     FileImages,
@@ -46,7 +47,7 @@ from convworks.nets.registry import create_model, find
 from convworks.report.console import ConsoleProgress
 from convworks.report.curves import CurvesFile
 from convworks.train import loop
-from convworks.train.config import Augment, Device, RecipeName, TrainConfig
+from convworks.train.config import Augment, ClassWeights, Device, RecipeName, TrainConfig
 from convworks.train.device import arithmetic, choose_device, memory_kept
 from convworks.train.observer import Observer
 
@@ -73,8 +74,9 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     result; None or a generator draws one. The others are as in `TrainConfig`.
 
     The run folder is a temporary one, unless `out` names one to keep. As `fit` is given no test
-    part, its summary tests on the validation part, and its data are called so. `verbose` shows the
-    progress.
+    part, its summary tests on the validation part, and its data are called so. X is not kept: to
+    export that run, give `export` pictures of the same classes to test the file with, as
+    `data=load_data(FOLDER)`. `verbose` shows the progress.
 
     After `fit`: `classes_`; `model_`, the `nn.Module` on the CPU; `preparation_`, what it sees of
     pictures; `history_`, a record an epoch; `channels_`; for arrays also `n_features_in_`,
@@ -94,10 +96,13 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         epochs: int | None = None,
         batch_size: int | None = None,
         lr: float | None = None,
+        weight_decay: float | None = None,
         recipe: RecipeName = "modern",
         augment: Augment | None = None,
         init: str | Path | None = None,
         freeze: bool = False,
+        layer_decay: float = 1.0,
+        class_weights: ClassWeights = "none",
         patience: int | None = None,
         image_size: int | None = None,
         validation_fraction: float = 0.1,
@@ -110,10 +115,13 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.epochs = epochs
         self.batch_size = batch_size
         self.lr = lr
+        self.weight_decay = weight_decay
         self.recipe = recipe
         self.augment = augment
         self.init = init
         self.freeze = freeze
+        self.layer_decay = layer_decay
+        self.class_weights = class_weights
         self.patience = patience
         self.image_size = image_size
         self.validation_fraction = validation_fraction
@@ -162,9 +170,12 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 epochs=_plain(self.epochs),
                 batch_size=_plain(self.batch_size),
                 lr=_plain(self.lr),
+                weight_decay=_plain(self.weight_decay),
                 augment=self.augment,
                 init=None if self.init is None else Path(self.init),
                 freeze=_plain(self.freeze),
+                layer_decay=_plain(self.layer_decay),
+                class_weights=self.class_weights,
                 patience=_plain(self.patience),
                 seed=seed,
                 device=self.device,
@@ -249,7 +260,7 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if isinstance(images, FileImages):
             name, size = commonpath(p.parent for p in images.paths), find(self.model).input[1]
         else:
-            name, size = "arrays", max(LEAST_SIZE, *images.pixels.shape[2:])
+            name, size = ARRAYS, max(LEAST_SIZE, *images.pixels.shape[2:])
         return make_data(
             Parts(tuple(map(str, self.classes_)), train, test=held_out, val=held_out),
             DataSpec(name, _plain(self.image_size) or size, self.validation_fraction, seed),

@@ -7,16 +7,16 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
+from base64 import b64encode
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import expect
+from playwright.sync_api import Browser, Page, expect
 
 import convworks as cw
 from browser import Visit
@@ -24,7 +24,7 @@ from command import convworks
 from conftest import write_digits
 from convworks.data.folder import decode
 from convworks.data.splits import Data
-from convworks.deploy.demo import answer, draw_samples
+from convworks.deploy.demo import answer, draw_samples, find_samples
 from convworks.deploy.export import pictures
 from convworks.deploy.predict import open_network, predict
 from convworks.errors import InputError
@@ -228,25 +228,65 @@ def test_no_address_is_fetched(place: Path) -> None:
     assert "an address is no picture: upload the file itself" in said
 
 
-def test_ten_people_at_once_get_their_own_answers(place: Path, server: Server) -> None:
-    from gradio_client import Client, handle_file
+def said_on(page: Page) -> tuple[str, str]:
+    """The first network's likeliest label and its share, once it has answered."""
+    column = page.locator(".network").first
+    expect(column).to_contain_text(re.compile(r"It took [\d.]+ ms"))
+    label, share = re.findall(r"\n(\w+)\s+(\d+%)", column.inner_text())[0]
+    return label, share
 
-    files = sorted(str(p) for p in (place / "pictures").rglob("*.png"))
+
+def said_of(place: Path, file: Path) -> tuple[str, str]:
+    """The same as `predict` has it."""
+    (one,) = predict(open_network(place / "run"), [str(file)])
+    return one.labels[0], f"{round(100 * one.probabilities[0])}%"
+
+
+def test_ten_people_at_once_get_their_own_answers(
+    place: Path, server: Server, browser: Browser
+) -> None:
+    """Ten pages of one browser, whose pictures are all on their way together."""
+    files = sorted((place / "pictures").rglob("*.png"))
     assert len(files) == 10
+    people = browser.new_context()
+    people.set_default_timeout(1000 * SECONDS)
+    pages = [people.new_page() for _ in files]
+    for page in pages:
+        page.goto(server.address, wait_until="commit")
+    for page in pages:
+        page.locator("#picture input[type=file]").first.wait_for(state="attached")
+    for page, file in zip(pages, files, strict=True):
+        page.locator("#picture input[type=file]").first.set_input_files(file)
+    answers = [said_on(page) for page in pages]
+    assert answers == [said_of(place, file) for file in files]
+    people.close()
 
-    def ask(file: str) -> tuple[str, float]:
-        client = Client(server.address, verbose=False)
-        _, said, *_ = client.predict(handle_file(file), api_name="/predict")
-        best = said["confidences"][0]
-        return best["label"], best["confidence"]
 
-    with ThreadPoolExecutor(10) as people:
-        answers = list(people.map(ask, files))
-    for (label, confidence), one in zip(
-        answers, predict(open_network(place / "run"), files), strict=True
-    ):
-        assert label == one.labels[0]
-        assert confidence == pytest.approx(one.probabilities[0], abs=1e-5)
+def test_a_picture_is_pasted(place: Path, server: Server, visit: Visit) -> None:
+    file = place / "pictures" / "digit7" / "000.png"
+    open_page(visit, server)
+    visit.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    visit.page.evaluate(
+        """async (text) => {
+            const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+            const kinds = { "image/png": new Blob([bytes], { type: "image/png" }) };
+            await navigator.clipboard.write([new ClipboardItem(kinds)]);
+        }""",
+        b64encode(file.read_bytes()).decode(),
+    )
+    visit.page.locator("#picture").get_by_label("Paste").click()
+    assert said_on(visit.page) == said_of(place, file)
+    check_nothing_went_wrong(visit)
+
+
+def test_a_camera_takes_a_picture(server: Server, visit: Visit) -> None:
+    open_page(visit, server)
+    picture = visit.page.locator("#picture")
+    picture.get_by_label("Capture from camera").click()
+    picture.get_by_text("Click to Access Webcam").click()
+    picture.get_by_label("capture photo").click()
+    assert said_on(visit.page)
+    check_nothing_went_wrong(visit)
 
 
 def test_only_this_machine_is_served(server: Server) -> None:
@@ -318,7 +358,7 @@ def test_a_port_that_is_taken_is_told(place: Path, server: Server) -> None:
 def test_samples_are_pictures_of_the_test_part_with_their_labels(
     digits: Data, tmp_path: Path
 ) -> None:
-    samples = draw_samples(digits, 28, tmp_path)
+    samples = draw_samples(digits, 1, 28, tmp_path)
     assert [label for _, label in samples] == [str(i) for i in range(10)]
     batches = list(pictures(digits.test, 28))
     pixels, labels = (np.concatenate(part) for part in zip(*batches, strict=True))
@@ -330,13 +370,50 @@ def test_samples_are_pictures_of_the_test_part_with_their_labels(
 def test_samples_of_few_classes(digit_pictures: Path, tmp_path: Path) -> None:
     data = cw.load_data(digit_pictures, image_size=20)
     count = min(4, len(data.test) // 3)
-    labels = [label for _, label in draw_samples(data, 20, tmp_path)]
+    labels = [label for _, label in draw_samples(data, 1, 20, tmp_path)]
     assert labels == [name for name in ("digit0", "digit1", "digit2") for _ in range(count)]
+
+
+def test_samples_are_fit_for_the_network_that_sees_most(tmp_path: Path) -> None:
+    """Of a small grey one and a large one in colour, whose photographs a lack of pixels shows.
+
+    The data of the first that is asked for are gone.
+    """
+    rng = np.random.default_rng(0)
+    for label in ("fine", "coarse"):
+        (tmp_path / "photos" / label).mkdir(parents=True)
+        for i in range(8):
+            pixels = rng.integers(0, 256, (96, 96, 3), np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "photos" / label / f"{i}.png")
+    networks = []
+    for name, channels, side in (("gone", 1, 28), ("small", 1, 28), ("large", 3, 96)):
+        data = cw.load_data(tmp_path / "photos", image_size=side)
+        data = replace(
+            data,
+            channels=channels,
+            mean=data.mean[:channels],
+            std=data.std[:channels],
+            **{p: replace(getattr(data, p), channels=channels) for p in ("train", "val", "test")},
+        )
+        model = cw.create_model("lenet", num_classes=2, in_channels=channels, image_size=side)
+        config = cw.TrainConfig(epochs=1, out=tmp_path / name, device="cpu")
+        cw.fit(model, data, config, progress=False)
+        networks.append(open_network(tmp_path / name))
+    text = (tmp_path / "gone" / "config.json").read_text()
+    (tmp_path / "gone" / "config.json").write_text(text.replace("photos", "elsewhere"))
+    samples, missing = find_samples(networks, None, tmp_path)
+    assert missing == ""
+    assert len(samples) == 4
+    expected, _ = next(pictures(data.test, 96))
+    for path, _ in samples:
+        assert (expected == decode(path, 3, 96).numpy()).all((1, 2, 3)).sum() == 1
+    samples, missing = find_samples(networks[:1], None, tmp_path)
+    assert samples == []
+    assert missing.startswith("No samples")
 
 
 def test_colour_and_a_network_that_has_no_map(tmp_path: Path) -> None:
     """A map of one pixel: there is no place to look at, and the page says so."""
-    from dataclasses import replace
 
     def nowhere(_pixels: np.ndarray) -> np.ndarray:
         raise InputError("there is no place to look at")

@@ -20,8 +20,10 @@ from sklearn.metrics import (
 import convworks as cw
 from command import convworks
 from conftest import write_digits
+from convworks.cli.evaluate import Evaluate
 from convworks.data.splits import Data
 from convworks.deploy.evaluation import Evaluation, evaluate_network, figures
+from convworks.deploy.interval import wilson
 from convworks.deploy.predict import open_network
 from convworks.errors import InputError
 
@@ -81,6 +83,25 @@ def test_the_interval_is_wilsons(digits: Data) -> None:
         pytest.approx(0.2553, abs=5e-5),
         pytest.approx(0.3662, abs=5e-5),
     )
+
+
+def test_every_share_has_its_interval(digits: Data) -> None:
+    """A class's recall is of its pictures, its precision of those that it was said of."""
+    rows = np.full((263, 10), 0.01)
+    labels = np.zeros(263, int)
+    rows[:81, 0] = rows[81:, 1] = 0.91
+    labels[258:] = 1
+    found = figures(rows, labels, digits, "test")
+    assert found.classes[0].recall_interval == pytest.approx(wilson(81 / 258, 258))
+    assert found.classes[0].precision_interval == pytest.approx(wilson(1, 81))
+    assert found.classes[1].recall_interval == pytest.approx(wilson(1, 5))
+    assert found.classes[1].precision_interval == pytest.approx(wilson(5 / 182, 182))
+    assert found.classes[2].recall_interval == found.classes[2].precision_interval == (0, 1)
+    assert found.top5_interval == pytest.approx(wilson(1, 263))
+    rows[:, 3:8] = 0.02
+    few = figures(rows[81:258], labels[81:258], digits, "test")
+    assert few.top5 == 0
+    assert few.top5_interval == pytest.approx(wilson(0, 177))
 
 
 def test_calibration_by_hand(digits: Data) -> None:
@@ -212,8 +233,37 @@ def test_the_command(run: cw.Run) -> None:
     assert shown.returncode == 0, shown.stderr
     assert "95 % interval" in shown.stdout
     assert "mistaken for" in shown.stdout
+    lines = shown.stdout.splitlines()
     plain = convworks("eval", str(run.path / "model.onnx"), "--json")
     found = json.loads(plain.stdout)
     assert len(found["confusion"]) == 10
     accuracy = float(shown.stdout.split("accuracy ")[1].split()[0])
     assert found["accuracy"] == pytest.approx(accuracy, abs=0.003)
+    begin = next(i for i, line in enumerate(lines) if line == "what was said of each class:")
+    square = [
+        [cell.strip() for cell in line.strip("│").split("│")]
+        for line in lines[begin:]
+        if line.startswith("│")
+    ]
+    told = evaluate_network(run.path)
+    assert [row[0] for row in square] == [f"{'ABCDEFGHIJ'[i]}: {i}" for i in range(10)]
+    assert [[int(n) for n in row[1:]] for row in square] == [list(row) for row in told.confusion]
+    recall, (low, high) = told.classes[8].recall, told.classes[8].recall_interval
+    (of_8,) = [line for line in lines if line.startswith("│ 8 ")]
+    assert f"{recall:.4f} │ {low:.4f} to {high:.4f}" in of_8
+    assert f"top five {told.top5:.4f} ({told.top5_interval[0]:.4f} to " in shown.stdout
+    assert found["classes"][8]["recall_interval"] == pytest.approx([low, high], abs=0.1)
+
+
+def test_of_many_classes_there_is_no_square(digits: Data, capsys: pytest.CaptureFixture) -> None:
+    """Thirteen columns of counts would be wider than a terminal."""
+    many = replace(digits, classes=tuple(f"class{i}" for i in range(13)))
+    labels = np.arange(13)
+    found = figures(np.eye(13), labels, many, "test")
+    assert len(found.confusion) == 13
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("convworks.deploy.evaluation.evaluate_network", lambda *_, **__: found)
+        Evaluate(network=Path("run")).run(())
+    said = capsys.readouterr().out
+    assert "class12" in said
+    assert "what was said of each class" not in said

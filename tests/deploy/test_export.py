@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import torch
 from PIL import Image
@@ -20,8 +22,10 @@ from conftest import write_digits
 from convworks.data.splits import Data
 from convworks.deploy import export as exporting
 from convworks.deploy.export import BATCHES, ExportError, Shipped, export
-from convworks.deploy.runtime import open_deployed
+from convworks.deploy.interval import wilson
+from convworks.deploy.runtime import Deployed, open_deployed
 from convworks.errors import InputError, UsageError
+from convworks.train.initial import hash_of
 
 FORMATS = {"onnx": "model.onnx", "openvino": "model.xml", "pt2": "model.pt2"}
 
@@ -132,6 +136,60 @@ def test_an_image_folder_and_a_network_of_ones_own(digit_pictures: Path, tmp_pat
     assert sorted(p.name for p in tmp_path.glob("mine*")) == ["mine.onnx", "mine.onnx.md"]
 
 
+def test_few_test_pictures_are_compared_in_batches_of_all_sizes(
+    digit_pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Six, of which slices would be no more than six."""
+    data = cw.load_data(digit_pictures, image_size=20)
+    model = cw.create_model("lenet", num_classes=3, in_channels=1, image_size=20)
+    run = cw.fit(model, data, cw.TrainConfig(epochs=1, out=tmp_path / "run"), progress=False)
+    right, sizes = exporting.open_deployed, []
+
+    def counting(path: Path, *, exact: bool = False) -> Deployed:
+        opened = right(path, exact=exact)
+
+        def run_counted(pixels: np.ndarray) -> np.ndarray:
+            sizes.append(len(pixels))
+            return opened.run(pixels)
+
+        return replace(opened, run=run_counted) if exact else opened
+
+    monkeypatch.setattr(exporting, "open_deployed", counting)
+    cw.export(run)
+    assert sizes == [1, 7, 32, 6]
+
+
+def test_a_file_for_some_batches_only_is_not_kept(
+    digit_pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = cw.load_data(digit_pictures, image_size=20)
+    model = cw.create_model("lenet", num_classes=3, in_channels=1, image_size=20)
+    run = cw.fit(model, data, cw.TrainConfig(epochs=1, out=tmp_path / "run"), progress=False)
+    right = exporting.open_deployed
+
+    def wrong(path: Path, *, exact: bool = False) -> Deployed:
+        opened = right(path, exact=exact)
+        return replace(opened, run=lambda x: opened.run(x) + (0.1 if len(x) == 32 else 0))
+
+    monkeypatch.setattr(exporting, "open_deployed", wrong)
+    with pytest.raises(ExportError, match="gives other probabilities than the network .by 0.1"):
+        cw.export(run)
+    assert not list((tmp_path / "run").glob("*.onnx*"))
+
+
+def test_without_a_readable_test_picture_nothing_is_written(
+    digit_pictures: Path, tmp_path: Path
+) -> None:
+    data = cw.load_data(digit_pictures, image_size=20)
+    model = cw.create_model("lenet", num_classes=3, in_channels=1, image_size=20)
+    run = cw.fit(model, data, cw.TrainConfig(epochs=1, out=tmp_path / "run"), progress=False)
+    for path in data.test.paths:  # type: ignore[union-attr]
+        path.write_bytes(b"no picture")  # type: ignore[union-attr]
+    with pytest.raises(InputError, match="None of the pictures in the test part of pictures can"):
+        cw.export(run)
+    assert not list((tmp_path / "run").glob("*.onnx*"))
+
+
 def test_a_file_that_differs_is_not_kept(
     run: cw.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -214,6 +272,40 @@ def test_int8_sees_all_classes_of_a_folder(tmp_path: Path) -> None:
     assert found.test_accuracy > 0.99
 
 
+class Joined(nn.Module):
+    """Loud channels beside soft ones, which a norm brings to one level, as in DenseNet."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loud = nn.Conv2d(1, 4, 3, stride=4)
+        self.soft = nn.Conv2d(1, 4, 3, stride=4)
+        self.norm = nn.BatchNorm2d(8)
+        self.fc = nn.Linear(8 * 3 * 3, 10)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        joined = torch.cat([1000 * self.loud(images), self.soft(images)], dim=1)
+        pooled = nn.functional.max_pool2d(joined, 2)
+        return self.fc(self.norm(pooled).relu().flatten(1))
+
+
+def test_what_a_norm_reads_is_not_joined_in_eight_bits(digits: Data, tmp_path: Path) -> None:
+    """Rounded to the range of the loud channels, the soft ones would be gone."""
+    torch.manual_seed(0)
+    config = cw.TrainConfig(epochs=3, out=tmp_path / "run", device="cpu")
+    run = cw.fit(Joined(), digits, config, progress=False)
+    found = export(run, "onnx", int8=True, data=digits)
+    assert found.farthest < 0.2
+    nodes = onnx.load(found.path).graph.node
+    makers = {output: node for node in nodes for output in node.output}
+    (norm,) = [node for node in nodes if node.op_type == "BatchNormalization"]
+    pool = makers[norm.input[0]]
+    join = makers[pool.input[0]]
+    assert (pool.op_type, join.op_type) == ("MaxPool", "Concat")
+    convolutions = [node for node in nodes if node.op_type == "Conv"]
+    read = [makers[place].op_type for node in convolutions for place in node.input[:2]]
+    assert read == ["DequantizeLinear"] * 4
+
+
 def test_the_runs_model_stays_as_it_is(run: cw.Run, tmp_path: Path) -> None:
     run.model.train()
     export(run, "pt2", tmp_path / "model.pt2")
@@ -242,6 +334,76 @@ def test_a_folder_that_has_moved(digit_pictures: Path, tmp_path: Path) -> None:
     found = cw.export(run.path, data=elsewhere)
     assert found.test_images == len(data.test)
     assert "| data | a\\|b: " in Path(f"{found.path}.md").read_text()
+
+
+def test_what_fine_tuned_weights_began_as_travels_with_them(digits: Data, tmp_path: Path) -> None:
+    """Published ones by the option and from Python, and a run's, without where those lie."""
+
+    def lenet(seed: int) -> nn.Module:
+        torch.manual_seed(seed)
+        return cw.create_model("lenet_bn", num_classes=10, in_channels=1, image_size=28)
+
+    def said(model: nn.Module, name: str, init: Path | None = None) -> tuple[str, str, object]:
+        config = cw.TrainConfig(epochs=1, out=tmp_path / name, init=init)
+        found = export(cw.fit(model, digits, config, progress=False), data=digits)
+        notes = open_deployed(found.path).metadata
+        return notes["licence"], Path(f"{found.path}.md").read_text(), notes["began_with"]
+
+    licence, card, began = said(lenet(0), "first")
+    assert "The weights were learned from digits: its licence says" in licence
+    assert "| began with | weights drawn at random |" in card
+    assert began is None
+    licence, card, began = said(lenet(1), "second", tmp_path / "first")
+    digest = hash_of(tmp_path / "first")
+    assert began == {"source": "the run first", "sha256": digest}
+    assert "The weights began as the run first and learned further from digits" in licence
+    assert f"| began with | the run first, SHA-256 {digest} |" in card
+    assert str(tmp_path) not in licence + card
+    published = lenet(2)
+    published.published = "torchvision's resnet18"  # type: ignore[assignment]
+    licence, card, began = said(published, "third")
+    assert "The weights began as torchvision's resnet18 and learned further" in licence
+    assert "| began with | torchvision's resnet18 |" in card
+
+
+def test_the_card_says_what_was_done_and_what_came_of_it(
+    digit_pictures: Path, tmp_path: Path
+) -> None:
+    """Of a training that was cut short, on pictures some of which are damaged or there twice."""
+    (digit_pictures / "digit0" / "000.png").write_bytes(b"no picture")
+    data = cw.load_data(digit_pictures, image_size=20)
+    files = {part: getattr(data, part).paths for part in ("train", "test")}
+    shutil.copy(files["train"][-1], files["test"][-1])
+    torch.manual_seed(0)
+    model = cw.create_model("lenet", num_classes=3, in_channels=1, image_size=20)
+    config = cw.TrainConfig(
+        epochs=9, patience=1, lr=1e-30, class_weights="balanced", out=tmp_path / "run"
+    )
+    run = cw.fit(model, data, config, progress=False)
+    assert run.summary is not None
+    assert run.summary.epochs == 2
+    found = cw.export(run)
+    card = Path(f"{found.path}.md").read_text()
+    low, high = wilson(found.test_accuracy, found.test_images)
+    count = int((data.train.labels == 0).sum())
+    mean = f"{run.preparation.mean[0]:.4g}"
+    for line in (
+        f"| normalisation | in the network: mean {mean}, deviation ",
+        f" | digit0 ({count}), digit1 ({count}), digit2 ({count}) |",
+        f"| data | pictures: {len(data.train)} pictures to train with, {len(data.val)} to choose",
+        "| left out, or in two parts | 1 cannot be read; 1 to test are nearly training pictures |",
+        f"| test accuracy | {found.test_accuracy:.4f} of this file (95 % interval {low:.4f} to"
+        f" {high:.4f}), {found.run_accuracy:.4f} of the network",
+        f"| recipe | modern: {run.summary.epochs} epochs of 9 (--patience), the weights of epoch"
+        f" {run.summary.best_epoch}, batch ",
+        "adamw, learning rate 1e-30, weight decay 0.05, augmentation flip-crop, seed 0,"
+        " class weights balanced |",
+        f"| written by | convworks {cw.__version__}, PyTorch {torch.__version__}, onnx"
+        f" {onnx.__version__}, onnxruntime {onnxruntime.__version__} |",
+        "## Limits\n\nIt was tested on pictures that come from the same source",
+        "## Licence\n\nconvworks is MIT-licensed. The weights were learned from pictures",
+    ):
+        assert line in card
 
 
 def test_a_network_that_counts_on_its_batch(digits: Data, tmp_path: Path) -> None:
@@ -323,6 +485,13 @@ def test_the_command(run: cw.Run, tmp_path: Path) -> None:
     assert found["path"] == str(tmp_path / "model.onnx")
     assert found["test_accuracy"] == pytest.approx(found["run_accuracy"], abs=0.01)
     assert done.stderr == ""
+    plain = convworks("export", str(run.path), "--out", str(tmp_path / "model.onnx"))
+    assert plain.stdout.splitlines() == [
+        f"{tmp_path}/model.onnx: fp32, {found['bytes'] / 1e6:,.1f} MB; test accuracy"
+        f" {found['test_accuracy']:.4f} of 359 pictures, the run's network"
+        f" {found['run_accuracy']:.4f}",
+        f"how to use it: {tmp_path}/model.onnx.md",
+    ]
 
 
 class Odd(nn.Module):

@@ -3,12 +3,17 @@
 import os
 import re
 import struct
+import subprocess
+import sys
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import pytest
 
+import convworks as cw
 import pages
+from convworks.deploy.predict import predict
+from convworks.deploy.runtime import open_deployed
 from convworks.train import recipes
 from pages import PAGES, ROOT, SLOW, blocks, follow, help_of, mentioned, write_outputs, write_photos
 
@@ -71,6 +76,22 @@ def test_what_takes_minutes_works_too(page: Path) -> None:
     for block, printed in follow(page, slow=True):
         assert block.text == printed, f"{name(page)}, line {block.line}"
     plt.close("all")
+
+
+def test_readmes_program_predicts_without_pytorch_and_without_us() -> None:
+    """What `predict` says, in at most fifteen lines, where neither of them can be imported."""
+    (block,) = [b for b in blocks(ROOT / "README.md") if "onnxruntime" in b.text]
+    assert len([line for line in block.text.splitlines() if line.strip()]) <= 15
+    config = cw.TrainConfig(epochs=1, out="runs/photos")
+    run = cw.train("lenet", "my_photos", config, image_size=96, progress=False)
+    cw.export(run)
+    forbidden = "import sys\nfor name in ('torch', 'convworks'): sys.modules[name] = None\n"
+    done = subprocess.run(
+        [sys.executable, "-c", forbidden + block.text], capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    (expected,) = predict(open_deployed("runs/photos/model.onnx"), ["cat.jpg"])
+    assert done.stdout == f"{expected.labels[0]} {expected.probabilities[0]:.1%}\n"
 
 
 @pytest.mark.parametrize("page", [p for p in PAGES if mentioned(p)], ids=name)

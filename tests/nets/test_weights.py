@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from convworks.errors import InputError
-from convworks.nets.registry import create_model
+from convworks.nets.registry import create_model, published_of
 
 
 class Quiet(SimpleHTTPRequestHandler):
@@ -66,6 +66,7 @@ def test_torchvisions_are_downloaded_once_and_checked(
     for _ in range(2):
         model = create_model("resnet18", image_size=96, weights="torchvision").eval()
         torch.testing.assert_close(model(images), expected)
+        assert published_of(model) == "torchvision's resnet18"
         path.unlink(missing_ok=True)  # the second time from the cache
     kept = Path(torch.hub.get_dir(), "checkpoints", path.name)
     kept.write_bytes(kept.read_bytes()[:1000])

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from string import ascii_uppercase
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
@@ -14,6 +15,9 @@ from convworks.cli.command import Command, DataRoot, Flag, show
 
 if TYPE_CHECKING:
     from convworks.deploy.evaluation import Evaluation
+
+SQUARE = 12
+"""With more classes the confusion matrix is too wide to be printed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,11 +56,15 @@ class Evaluate(Command):
         show(_table(found))
         print(
             f"{found.data}, {found.part}: accuracy {found.accuracy:.4f} of {found.images:,}"
-            f" pictures (95 % interval {found.low:.4f} to {found.high:.4f}),"
+            f" pictures (95 % interval {_interval((found.low, found.high))}),"
             f" balanced {found.balanced_accuracy:.4f},"
-            f" top five {found.top5:.4f}, F1 {found.macro_f1:.4f}, loss {found.loss:.4f},"
+            f" top five {found.top5:.4f} ({_interval(found.top5_interval)}),"
+            f" F1 {found.macro_f1:.4f}, loss {found.loss:.4f},"
             f" calibration error {found.calibration_error:.4f}"
         )
+        if len(found.classes) <= SQUARE:
+            print("what was said of each class:")
+            show(_square(found))
         if found.worst:
             print("mistakes made most surely:")
         for one in found.worst:
@@ -66,7 +74,7 @@ class Evaluate(Command):
 def _table(found: "Evaluation") -> Table:
     """A row a class, with what it is mistaken for most."""
     table = Table()
-    for column in ("class", "precision", "recall", "F1", "pictures", "mistaken for"):
+    for column in ("class", "precision", "recall", "its 95 %", "F1", "pictures", "mistaken for"):
         table.add_column(column, justify="left" if column in ("class", "mistaken for") else "right")
     for place, one in enumerate(found.classes):
         others = [0 if i == place else n for i, n in enumerate(found.confusion[place])]
@@ -76,8 +84,24 @@ def _table(found: "Evaluation") -> Table:
             one.label,
             f"{one.precision:.4f}",
             f"{one.recall:.4f}",
+            _interval(one.recall_interval),
             f"{one.f1:.4f}",
             f"{one.images:,}",
             mistaken,
         )
+    return table
+
+
+def _interval(ends: tuple[float, float]) -> str:
+    return f"{ends[0]:.4f} to {ends[1]:.4f}"
+
+
+def _square(found: "Evaluation") -> Table:
+    """The confusion matrix: a row a class, what was said of its pictures under the same letters."""
+    table = Table()
+    table.add_column("class")
+    for letter, _ in zip(ascii_uppercase, found.classes, strict=False):
+        table.add_column(letter, justify="right")
+    for letter, one, row in zip(ascii_uppercase, found.classes, found.confusion, strict=False):
+        table.add_row(f"{letter}: {one.label}", *(f"{count:,}" for count in row))
     return table

@@ -67,6 +67,10 @@ class Parts:
     val: Images | None = None
 
 
+ARRAYS = "arrays"
+"""The name of pictures that came as arrays, and cannot be loaded again."""
+
+
 @dataclass(frozen=True)
 class DataSpec:
     """What `load_data` needs to load the same pictures again; plain values, for JSON."""

@@ -11,7 +11,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from math import ceil
 from pathlib import Path
@@ -24,7 +24,7 @@ import torch
 from PIL import Image
 
 from convworks.data.folder import decode
-from convworks.data.splits import Data
+from convworks.data.splits import Data, FileImages
 from convworks.deploy.evaluation import data_to_test
 from convworks.deploy.export import pictures
 from convworks.deploy.predict import open_network
@@ -89,17 +89,20 @@ def _coloured(seen: np.ndarray, looked: np.ndarray) -> np.ndarray:
     return found
 
 
-def draw_samples(data: Data, side: int, folder: Path) -> list[tuple[Path, str]]:
-    """Pictures of the test part as files at the network's size, and their labels.
+def draw_samples(data: Data, channels: int, side: int, folder: Path) -> list[tuple[Path, str]]:
+    """Pictures of the test part as files of that size, and their labels.
 
-    So many of each class as there is room for, or one of each of the first classes.
+    So many of each class as there is room for, or one of each of the first classes. Files are
+    read in so many channels.
     """
     labels = data.test.labels.numpy()
     each = max(1, SAMPLES // len(data.classes))
     by_class = [np.flatnonzero(labels == i)[:each] for i in range(len(data.classes))]
-    chosen = np.concatenate(by_class)[:SAMPLES]
+    chosen = data.test.take(torch.from_numpy(np.concatenate(by_class)[:SAMPLES]))
+    if isinstance(chosen, FileImages):
+        chosen = replace(chosen, channels=channels)
     found: list[tuple[Path, str]] = []
-    for pixels, truth in pictures(data.test.take(torch.from_numpy(chosen)), side):
+    for pixels, truth in pictures(chosen, side):
         for one, label in zip(pixels, truth, strict=True):
             path = folder / f"sample{len(found):02}.png"
             Image.fromarray(one[0] if len(one) == 1 else one.transpose(1, 2, 0)).save(path)
@@ -126,7 +129,7 @@ def serving(
         network.run(np.zeros((1, *network.shape), np.uint8))  # the first is slow
     with tempfile.TemporaryDirectory(prefix="convworks-demo-") as folder, _private(Path(folder)):
         gradio = runtime("gradio", "demo")
-        samples, missing = _samples(paths[0], networks[0], data_root, Path(folder))
+        samples, missing = find_samples(networks, data_root, Path(folder))
         page = _page(gradio, networks, samples, missing)
         page.queue(default_concurrency_limit=1)  # hooks and time belong to one picture
         _, address, _ = page.launch(
@@ -191,15 +194,22 @@ def _private(folder: Path) -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _samples(
-    path: Path, network: Deployed, root: Path | None, folder: Path
+def find_samples(
+    networks: Sequence[Deployed], root: Path | None, folder: Path
 ) -> tuple[list[tuple[Path, str]], str]:
-    """Pictures to click, or why there are none."""
-    try:
-        data = data_to_test(path, None, network, root)
-        return draw_samples(data, network.shape[1], folder), ""
-    except ConvworksError:  # also a store that does not answer; it names places, and visitors read
-        return [], "No samples: the data that it was trained on are not here, or not as they were."
+    """Pictures to click, of the first network whose data are here; or why there are none.
+
+    At the size and in the colours of the one that sees most, for which others scale them down.
+    """
+    channels, side = (max(network.shape[i] for network in networks) for i in range(2))
+    for network in networks:
+        try:
+            data = data_to_test(network.path, None, network, root)
+            if samples := draw_samples(data, channels, side, folder):
+                return samples, ""
+        except ConvworksError:  # also a store that does not answer; it names places, visitors read
+            continue
+    return [], "No samples: the data that it was trained on are not here, or not as they were."
 
 
 def _page(

@@ -13,6 +13,7 @@ from convworks.data.sources import SOURCES, load_to_test, title_of
 from convworks.data.splits import Data, DataSpec, FileImages
 from convworks.data.unreadable import LeftOut
 from convworks.deploy.export import pictures
+from convworks.deploy.interval import wilson
 from convworks.deploy.predict import open_network, run_views
 from convworks.deploy.runtime import Deployed
 from convworks.errors import InputError, unknown
@@ -21,8 +22,6 @@ from convworks.train.run import load, load_again
 
 BINS = 15
 """Of the calibration error, as Guo et al. 2017 take them."""
-SURE = 1.96
-"""Standard deviations of a normal distribution within which 95 % lie."""
 WORST = 10
 
 Part = Literal["train", "val", "test"]
@@ -41,6 +40,9 @@ class ClassFigures:
     f1: float
     """Their harmonic mean."""
     images: int
+    precision_interval: tuple[float, float]
+    """Where it lies with 95 % (Wilson 1927), as for the others."""
+    recall_interval: tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,7 @@ class Evaluation:
     high: float
     top5: float
     """The share whose label is among the five likeliest."""
+    top5_interval: tuple[float, float]
     loss: float
     """Mean cross-entropy."""
     calibration_error: float
@@ -218,6 +221,8 @@ def figures(
         labels, said, labels=known, zero_division=0.0
     )
     top = np.argsort(-probabilities, axis=1, kind="stable")[:, :5]
+    top5 = float((top == labels[:, None]).any(1).mean())
+    said_of = np.bincount(said, minlength=classes)
     own = probabilities[np.arange(count), labels]
     wrong = np.flatnonzero(~right)
     worst = wrong[np.argsort(-sure[wrong], kind="stable")][:WORST].tolist()
@@ -228,14 +233,21 @@ def figures(
         accuracy=accuracy,
         low=low,
         high=high,
-        top5=float((top == labels[:, None]).any(1).mean()),
+        top5=top5,
+        top5_interval=wilson(top5, count),
         loss=float(-np.log(np.maximum(own, np.finfo(np.float32).tiny)).mean()),
         calibration_error=_calibration_error(sure, right),
-        macro_f1=float(f1[(support > 0) | (np.bincount(said, minlength=classes) > 0)].mean()),
+        macro_f1=float(f1[(support > 0) | (said_of > 0)].mean()),
         balanced_accuracy=float(recall[support > 0].mean()),
         classes=tuple(
             ClassFigures(
-                data.classes[i], float(precision[i]), float(recall[i]), float(f1[i]), int(n)
+                data.classes[i],
+                float(precision[i]),
+                float(recall[i]),
+                float(f1[i]),
+                int(n),
+                wilson(float(precision[i]), int(said_of[i])),
+                wilson(float(recall[i]), int(n)),
             )
             for i, n in enumerate(support)
         ),
@@ -250,14 +262,6 @@ def figures(
             for i in worst
         ),
     )
-
-
-def wilson(share: float, count: int) -> tuple[float, float]:
-    """The 95 % interval of a share of so many."""
-    scale = 1 + SURE**2 / count
-    middle = (share + SURE**2 / (2 * count)) / scale
-    half = SURE * (share * (1 - share) / count + SURE**2 / (4 * count**2)) ** 0.5 / scale
-    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def _calibration_error(sure: np.ndarray, right: np.ndarray) -> float:

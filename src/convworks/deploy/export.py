@@ -18,20 +18,22 @@ from torch import Tensor, nn
 from convworks.data.augment import Preparation, scale
 from convworks.data.loader import open_loader
 from convworks.data.sources import SOURCES
-from convworks.data.splits import Data, Images
+from convworks.data.splits import ARRAYS, Data, Images
 from convworks.data.unreadable import LeftOut
-from convworks.deploy.card import write_card
+from convworks.deploy.card import is_own, write_card
 from convworks.deploy.place import put_in_place
 from convworks.deploy.runtime import ENTRY, INPUT, OUTPUT, SUFFIXES, Pixels, open_deployed, runtime
 from convworks.errors import ConvworksError, InputError, UsageError, unknown
 from convworks.measure.display import Displayed
 from convworks.nets.registry import spec_of
+from convworks.train.checkpoint import BEST, read_settings
 from convworks.train.run import Run, check_data, load, load_again
 from convworks.version import __version__
 
 Format = Literal["onnx", "openvino", "pt2"]
 BATCHES = (1, 7, 32)
-"""The file's outputs are compared with the network's on so many real pictures at once."""
+"""The file's outputs are compared with the network's on so many real pictures at once, and on the
+test part in batches."""
 CLOSE = 1e-3
 """So far a probability of an fp32 file may be off: the runtimes order their sums otherwise."""
 LOST = 0.005
@@ -42,6 +44,8 @@ QUANTIZED = ("Conv", "Gemm", "MatMul", "Relu", "Clip", "Concat", "MaxPool", "Ave
 """Operators that are computed in 8 bits. With activations among them rounding is part of the
 convolution before, in either runtime; without, OpenVINO rounds in passes of their own, and
 ResNet-50 takes 282 ms for 32 pictures, not 153. Sums of branches need no rounding of their own."""
+JOINING = ("Concat", "MaxPool", "AveragePool")
+"""Operators that hand on what they read; see `_before_norms`."""
 AGREED = 0.9
 """int8 must give so large a share of the test pictures the network's own labels."""
 BATCH = 64
@@ -116,6 +120,11 @@ def export(
         raise UsageError(
             "--int8 is for onnx and openvino: torch.export keeps the network as it is."
         )
+    if run.data["name"] == ARRAYS and not isinstance(data, Data):
+        raise InputError(
+            f"{run.path} was trained on arrays, which it does not keep: in Python, give"
+            " export(…, data=load_data(FOLDER)) pictures of the same classes to test the file with."
+        )
     path = _target(run, format, out, int8)
     if not isinstance(data, Data):
         data = load_again(run.data, data, data_root, run.path)
@@ -126,7 +135,7 @@ def export(
             )
     check_data(run, data)
     shipped = Shipped(deepcopy(run.model).cpu(), run.preparation).eval()
-    metadata = describe(run, data.title)
+    metadata = describe(run, data.title if is_own(run, data) else run.summary.data)
     try:
         with tempfile.TemporaryDirectory(prefix=".export", dir=path.parent) as folder:
             made = Path(folder) / path.name
@@ -144,6 +153,7 @@ def describe(run: Run, data: str) -> dict[str, Any]:
     """What travels in the file, for a run on the data of that title; plain values."""
     spec = spec_of(run.model)
     side, channels = run.preparation.image_size, len(run.preparation.mean)
+    begun = _begun_with(run)
     return {
         "convworks": __version__,
         "network": spec.name if spec else type(run.model).__name__,
@@ -164,9 +174,30 @@ def describe(run: Run, data: str) -> dict[str, Any]:
         # A folder's place is nobody's business elsewhere; the digest tells whether it is that one.
         "source": {**run.data, "name": known if (known := run.data["name"]) in SOURCES else ""},
         "run_test_accuracy": run.summary.test_accuracy if run.summary else None,
-        "licence": f"convworks is MIT-licensed. The weights were learned from {data}: its"
-        " licence says what they may be used for.",
+        "began_with": begun,
+        "licence": f"convworks is MIT-licensed. {_origin(begun, data)}",
     }
+
+
+def _begun_with(run: Run) -> dict[str, str] | None:
+    """The weights that a run did not draw afresh, without their place on this machine."""
+    told = read_settings(run.path).get("init")
+    if not isinstance(told, dict):
+        return None
+    place = Path(str(told.get("source")))
+    run_name = place.parent.name if place.name == BEST else ""
+    source = f"the run {run_name}" if run_name else place.name
+    return {"source": source, "sha256": str(told.get("sha256", ""))}
+
+
+def _origin(begun: Mapping[str, str] | None, data: str) -> str:
+    """What the weights were learned from, and whose licences count."""
+    if begun is None:
+        return f"The weights were learned from {data}: its licence says what they may be used for."
+    return (
+        f"The weights began as {begun['source']} and learned further from {data}: the licences of"
+        " both, and of what the former were learned from, say what they may be used for."
+    )
 
 
 def _target(run: Run, kind: Format, out: str | Path | None, int8: bool) -> Path:
@@ -261,7 +292,26 @@ def _quantize(path: Path, ranges: Iterator[Pixels]) -> None:
             weight_type=quantization.QuantType.QInt8,
             activation_type=quantization.QuantType.QUInt8,
             op_types_to_quantize=list(QUANTIZED),
+            nodes_to_exclude=_before_norms(runtime("onnx").load(prepared)),
         )
+
+
+def _before_norms(model: Any) -> list[str]:
+    """Names of the nodes that join or pool what a norm reads that is in no convolution.
+
+    Eight bits are shared out over the range of all channels together. The norm then divides each
+    by its own deviation, and with it the rounding: DenseNet's oldest and newest channels, joined,
+    differ too much for that. Convolutions' own outputs are rounded each by itself.
+    """
+    makers = {output: node for node in model.graph.node for output in node.output}
+    read = [node.input[0] for node in model.graph.node if node.op_type == "BatchNormalization"]
+    found: set[str] = set()
+    while read:
+        node = makers.get(read.pop())
+        if node and node.op_type in JOINING and node.name not in found:
+            found.add(node.name)
+            read += node.input
+    return sorted(found)
 
 
 def _write_openvino(
@@ -297,13 +347,21 @@ def _check(
     for pixels, labels in pictures(data.test, run.preparation.image_size):
         with torch.inference_mode():
             expected = shipped(torch.from_numpy(pixels)).numpy()
-        sizes = (len(pixels), *(BATCHES if count == 0 else ()))
-        off += [np.abs(exact.run(pixels[:size]) - expected[:size]).max() for size in sizes]
+        if not count:  # however few there are, they are shown again
+            many = np.resize(pixels, (max(BATCHES), *pixels.shape[1:]))
+            answers = np.resize(expected, (max(BATCHES), expected.shape[1]))
+            off += [_distance(exact.run(many[:size]), answers[:size]) for size in BATCHES]
+        off.append(_distance(exact.run(pixels), expected))
         said = usual.run(pixels).argmax(1)
         right += int((said == labels).sum())
         ours += int((expected.argmax(1) == labels).sum())
         agreed += int((said == expected.argmax(1)).sum())
         count += len(labels)
+    if not count:
+        raise InputError(
+            f"None of the pictures in the test part of {data.title} can be read: nothing was"
+            " written. Say with --data where they lie now, or repair them."
+        )
     farthest = float(np.max(off))  # NaN if any is
     if not farthest <= (1 if int8 else CLOSE):
         raise ExportError(
@@ -320,6 +378,11 @@ def _check(
     size = sum(file.stat().st_size for file in made.parent.iterdir())
     precision: Literal["fp32", "int8"] = "int8" if int8 else "fp32"
     return Exported(path, kind, precision, size, farthest, count, right / count, ours / count)
+
+
+def _distance(found: np.ndarray, expected: np.ndarray) -> float:
+    """The largest difference of a probability; NaN where one is none."""
+    return float(np.abs(found - expected).max())
 
 
 def _ranges(run: Run, data: Data) -> Iterator[Pixels]:

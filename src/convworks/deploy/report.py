@@ -10,7 +10,8 @@ import torch
 
 from convworks.data.folder import decode
 from convworks.data.splits import Data, FileImages, Images
-from convworks.deploy.evaluation import Mistake, assess, wilson
+from convworks.deploy.evaluation import Mistake, assess
+from convworks.deploy.interval import wilson
 from convworks.deploy.predict import open_run
 from convworks.errors import ConvworksError, InputError, UsageError
 from convworks.files import write_file

@@ -181,6 +181,12 @@ def spec_of(model: "nn.Module") -> ModelSpec | None:
     return spec if isinstance(spec, ModelSpec) else None
 
 
+def published_of(model: "nn.Module") -> str | None:
+    """Whose published weights `create_model` put into a network; None where it did not."""
+    source = getattr(model, "published", None)
+    return source if isinstance(source, str) else None
+
+
 def _choose_stem(row: Row, side: int, stem: str) -> Literal["paper", "small"]:
     """The stem for that side in pixels, checked against what the network can take."""
     if stem not in ("auto", "paper", "small"):

@@ -91,6 +91,11 @@ class Peer:
     """Of the colours that its published weights were trained on, black 0 and white 1."""
     std: tuple[float, ...]
 
+    @property
+    def title(self) -> str:
+        """What its weights are called."""
+        return f"{self.library}'s {self.name}"
+
 
 def find_peer(model: nn.Module, library: str) -> Peer:
     """torchvision's or timm's form of a network of `create_model`; InputError: it has none."""
@@ -129,6 +134,7 @@ def load_published(model: nn.Module, library: str) -> None:
     Raises InputError when the library has not that network, and when a download fails.
     """
     peer, _, weights = download(model, library)
+    model.published = peer.title  # type: ignore[assignment]
     shapes = {name: weight.shape for name, weight in model.state_dict().items()}
     spec = spec_of(model)
     assert spec is not None

@@ -68,7 +68,7 @@ def load_initial(model: nn.Module, init: Path) -> Initial:
         if spec_of(model) is None:
             raise InputError(f"--init {init} is for networks of create_model, not for your own.")
         peer, file, weights = download(model, str(init))
-        return _put(model, weights, peer.names, f"{peer.library}'s {peer.name}", file, _of(peer))
+        return _put(model, weights, peer.names, peer.title, file, _of(peer))
     file = init / BEST if init.is_dir() else init
     if file.suffix == ".safetensors" or not file.exists():
         weights, metadata = load_weights(file)

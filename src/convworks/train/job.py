@@ -14,7 +14,7 @@ from convworks.data.augment import Preparation
 from convworks.data.loader import Loader
 from convworks.data.splits import Data
 from convworks.errors import InputError
-from convworks.nets.registry import spec_of
+from convworks.nets.registry import published_of, spec_of
 from convworks.train import checkpoint
 from convworks.train.config import TrainConfig
 from convworks.train.device import (
@@ -179,9 +179,16 @@ class Job:
             "device": str(self.device),
             "class_weights": None if self.class_weights is None else self.class_weights.tolist(),
             **self._identity(),
-            "init": self.initial.to_dict() if self.initial else None,
+            "init": self._source(),
             "environment": environment(self.device),
         }
+
+    def _source(self) -> dict[str, object] | None:
+        """Where weights came from that were not drawn afresh, as far as that is known."""
+        if self.initial:
+            return self.initial.to_dict()
+        source = published_of(self.model)
+        return {"source": source} if source else None
 
     def _identity(self) -> dict[str, Any]:
         spec = spec_of(self.model)

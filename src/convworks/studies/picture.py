@@ -21,8 +21,10 @@ MARKERS = "osD^v<P"
 """One more than there are colours, so that they come together again late."""
 LOG_FROM = {"number": 10, "bytes": 20, "count": 20, "rate": 20}
 """Losses and costs that differ by more are drawn on a logarithmic scale."""
-ASIDE = 0.4
-"""Of the way between two values of the axis, the variants' points at one stand so far apart."""
+ASIDE = 0.05
+"""Of the way between two values of the axis, the points of two variants stand so far apart."""
+WITHIN = 0.4
+"""Of that way, the points of all variants together."""
 
 
 def draw_study(study: Study, cells: Sequence[Cell], path: Path) -> None:
@@ -134,7 +136,8 @@ def _places(
     scale, back = (np.log, np.exp) if study.axis.log else (np.asarray, np.asarray)
     gap = min(np.diff(scale(ticks)), default=1.0)
     variants = list(dict.fromkeys(cell.variant for cell in cells))
-    aside = ASIDE * gap * ((np.arange(len(variants)) + 0.5) / len(variants) - 0.5)
+    step = gap * min(ASIDE, WITHIN / len(variants))
+    aside = step * (np.arange(len(variants)) - (len(variants) - 1) / 2)
     return list(ticks), {
         (cell.variant, cell.value): float(
             back(scale(values[cell.value]) + aside[variants.index(cell.variant)])

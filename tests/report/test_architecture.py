@@ -98,6 +98,8 @@ def test_resnet_18_has_branches_and_equal_blocks_once() -> None:
     closed = texts(architecture("resnet18", depth=0))
     assert "add" not in closed
     assert "3×3 conv, 64 → 3×3 conv, 64" in closed
+    stages = [text for text in closed if text.startswith("stage")]
+    assert stages == ["stage1", "stage2", "stage3", "stage4"], "also of one block, drawn once"
 
 
 def test_googlenet_names_the_four_paths() -> None:

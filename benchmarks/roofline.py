@@ -116,7 +116,8 @@ def page(results: dict[str, object]) -> str:
     for one in results["networks"]:
         phase = "training" if one["training"] else "use"
         if one["training"]:
-            lines += ["", f"## {one['network']}", "", f"![]({picture(one['network'])})"]
+            alt = f"Layers of {one['network']} in training, as points under this machine's roofs"
+            lines += ["", f"## {one['network']}", "", f"![{alt}]({picture(one['network'])})"]
         lines += [
             "",
             f"In {phase}, {one['batch_size']} images of {one['image_size']} pixels,"

@@ -32,7 +32,8 @@ from convworks.nets.residual import Block, Design
 from convworks.nets.shufflenet import UnitV1, UnitV2
 from convworks.nets.squeezenet import fire
 from convworks.nets.vgg import vgg_block
-from convworks.report.picture import COLOURS, label_points, save_picture
+from convworks.report.labels import label_points
+from convworks.report.picture import COLOURS, save_picture
 
 TOUR = Path(__file__).parent / "tour"
 BLUE, VERMILION, GREEN, PINK, ORANGE, SKY = COLOURS

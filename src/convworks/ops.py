@@ -45,10 +45,7 @@ def convolve(
     Every output channel is the sum over the input channels of their cross-correlations; stride
     keeps every s-th of them. Raises InputError when channels differ or no window fits.
     """
-    if image.shape[0] != kernels.shape[1]:
-        raise InputError(
-            f"The image has {image.shape[0]} channels, the kernels take {kernels.shape[1]}."
-        )
+    _check_channels(image, kernels)
     padded = pad(image, padding)
     down, right = _pair(stride)
     maps = [
@@ -57,6 +54,41 @@ def convolve(
     ]
     result = torch.stack(maps)[:, ::down, ::right]
     return result if bias is None else result + bias[:, None, None]
+
+
+class Conv2d(nn.Module):
+    """A convolutional layer that learns its kernels and biases: N×c×H×W to N×o×H'×W'.
+
+    `convolve` for each image of the batch; autograd follows its loops. What is learned has the
+    names that PyTorch gives it and begins as there, evenly spread up to 1/√(c·h·w). Raises
+    InputError as `convolve` does.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel: Pair,
+        padding: Pair = 0,
+        stride: Pair = 1,
+        bias: bool = True,
+    ) -> None:
+        super().__init__()
+        height, width = _pair(kernel)
+        bound = (in_channels * height * width) ** -0.5
+        weight = torch.empty(out_channels, in_channels, height, width).uniform_(-bound, bound)
+        self.weight = nn.Parameter(weight)
+        self.bias = (
+            nn.Parameter(torch.empty(out_channels).uniform_(-bound, bound)) if bias else None
+        )
+        self.padding = padding
+        self.stride = stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        """A batch of maps."""
+        return torch.stack(
+            [convolve(image, self.weight, self.bias, self.padding, self.stride) for image in x]
+        )
 
 
 def pad(image: Tensor, padding: Pair, value: float = 0.0) -> Tensor:
@@ -74,8 +106,10 @@ def pad(image: Tensor, padding: Pair, value: float = 0.0) -> Tensor:
 def pointwise(image: Tensor, weights: Tensor) -> Tensor:
     """A 1×1 convolution as what it is: one Linear layer, o×c, applied to every pixel.
 
-    c×H×W to o×H×W (Lin et al. 2013, "Network in network", section 3.1).
+    c×H×W to o×H×W (Lin et al. 2013, "Network in network", section 3.1). Raises InputError when
+    channels differ.
     """
+    _check_channels(image, weights)
     channels, height, width = image.shape
     return (weights @ image.reshape(channels, height * width)).reshape(-1, height, width)
 
@@ -84,8 +118,9 @@ def as_product(image: Tensor, kernels: Tensor, padding: Pair = 0, stride: Pair =
     """`convolve` as one product of matrices: every window a column, every kernel a row.
 
     c×H×W with o×c×h×w kernels to o×H'×W' (Chellapilla et al. 2006). Raises InputError
-    when no window fits.
+    when channels differ or no window fits.
     """
+    _check_channels(image, kernels)
     padded, (down, right) = pad(image, padding), _pair(stride)
     height, width = kernels.shape[2:]
     rows, columns = _windows(padded, (height, width), (down, right))
@@ -100,10 +135,11 @@ def as_product(image: Tensor, kernels: Tensor, padding: Pair = 0, stride: Pair =
 def by_fourier(image: Tensor, kernels: Tensor) -> Tensor:
     """`convolve` without padding or stride, by the convolution theorem (Mathieu et al. 2013).
 
-    c×H×W with o×c×h×w kernels to o×(H − h + 1)×(W − w + 1); InputError when the kernel is larger.
-    Cross-correlation is a product of the image's transform with the kernel's conjugated one; the
-    rows and columns that wrap around the edge are cut off.
+    c×H×W with o×c×h×w kernels to o×(H − h + 1)×(W − w + 1); InputError when the kernel is larger
+    or channels differ. Cross-correlation is a product of the image's transform with the kernel's
+    conjugated one; the rows and columns that wrap around the edge are cut off.
     """
+    _check_channels(image, kernels)
     height, width = image.shape[1:]
     rows, columns = _windows(image, kernels.shape[2:], (1, 1))
     spectrum = torch.fft.rfft2(image)
@@ -128,8 +164,10 @@ def spectrogram(signal: Tensor, window: int, hop: int) -> Tensor:
     """A sound as a picture: 1×(window/2 + 1)×times, the size of each frequency in each window.
 
     `signal` holds samples, `window` and `hop` are counted in them. Networks for images then take
-    it as it is. Windows are Hann's.
+    it as it is. Windows are Hann's. Raises InputError when the signal is shorter than a window.
     """
+    if len(signal) < window:
+        raise InputError(f"A window of {window} samples does not fit a signal of {len(signal)}.")
     frames = signal.unfold(0, window, hop) * torch.hann_window(window)
     sizes: Tensor = torch.fft.rfft(frames).abs()
     return sizes.T[None]
@@ -175,9 +213,10 @@ def pool2d(
 
     c×H×W to c×H'×W', with `output_size` for the sides.
     A number p gives Lp pooling, the p-th root of the sum of p-th powers; `stochastic` one of the
-    numbers, each with a probability in proportion to it (Zeiler and Fergus 2013; they must not be
-    negative). The stride is the window's size unless given. Padding counts as zeros, and never
-    wins a maximum. Raises InputError for another `kind`, and when no window fits.
+    numbers, each with a probability in proportion to it (Zeiler and Fergus 2013). The stride is
+    the window's size unless given. Padding counts as zeros, and never wins a maximum. Raises
+    InputError for another `kind`, when no window fits, and for a negative number where numbers are
+    drawn.
     """
     operators: dict[str, Callable[[Tensor], Tensor]] = {
         "max": torch.max,
@@ -205,6 +244,8 @@ def _norm(window: Tensor, p: float) -> Tensor:
 
 def _draw(window: Tensor) -> Tensor:
     numbers = window.flatten()
+    if (numbers < 0).any():
+        raise InputError("Stochastic pooling takes numbers from 0 on, as a ReLU gives them.")
     if not numbers.any():
         return torch.zeros(())
     return numbers[torch.multinomial(numbers, 1)[0]]
@@ -218,6 +259,13 @@ def _windows(image: Tensor, window: Sequence[int], stride: tuple[int, int]) -> t
     if min(rows, columns) < 1:
         raise InputError(f"A {window[0]}×{window[1]} window does not fit a {height}×{width} image.")
     return rows, columns
+
+
+def _check_channels(image: Tensor, kernels: Tensor) -> None:
+    if image.shape[0] != kernels.shape[1]:
+        raise InputError(
+            f"The image has {image.shape[0]} channels, the kernels take {kernels.shape[1]}."
+        )
 
 
 def _pair(value: Pair) -> tuple[int, int]:

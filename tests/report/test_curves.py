@@ -15,6 +15,7 @@ from convworks.data.sources import load_data
 from convworks.nets.registry import create_model
 from convworks.report.console import ConsoleProgress
 from convworks.report.curves import draw_curves, in_notebook
+from convworks.report.picture import COLOURS
 from convworks.train.config import TrainConfig
 from convworks.train.observer import EpochRecord, Observer, Plan, Progress
 
@@ -103,7 +104,11 @@ def test_a_notebook_gets_a_live_plot(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     training, run, summary = (cell.outputs for cell in notebook.cells)
     pictures = [output for output in training if "image/svg+xml" in output.get("data", {})]
     assert len(pictures) == 1  # one picture, redrawn in its place
-    assert pictures[0]["data"]["image/svg+xml"].count("<svg") == 1
+    drawn = pictures[0]["data"]["image/svg+xml"]
+    assert drawn.count("<svg") == 1
+    assert [drawn.count(f"stroke: {colour}") for colour in COLOURS[:4]] == [2, 2, 2, 0], (
+        "three lines, each in the legend too"
+    )
     assert not [output for output in training if output["output_type"] == "stream"]
     assert "test_accuracy" in run[0]["data"]["text/html"]
     assert "data:image/svg+xml;base64," in run[0]["data"]["text/html"]

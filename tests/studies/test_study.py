@@ -1,6 +1,7 @@
 """Studies from the file to the page, on real digits."""
 
 import json
+import shutil
 import signal
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from command import Command, convworks
 from convworks.bench import speed
 from convworks.errors import InputError
 from convworks.nets.registry import create_model, find
+from convworks.studies.page import as_page
 from convworks.studies.reader import load_study, shipped
 from convworks.studies.study import Settings, Value
 from convworks.train.checkpoint import read_summary
@@ -73,10 +75,30 @@ def test_a_study_is_its_runs_and_complete_runs_are_read(small: Path) -> None:
     assert relu.figures["macs"].centre == cw.summarize(with_relu, (1, 12, 12)).totals.macs
     assert [cell.diverged for cell in found.cells] == [0, 0, 0, 3]
     assert found.largest_usable["ReLU, max pooling"] == 0.1
+    assert found.lines()[-1].endswith("reaches 5 % is 0.1")
     before = times()
     again = cw.study(small, progress=False)
     assert times() == before
     assert again == found
+
+
+def test_a_usable_value_that_is_the_largest_tried_may_not_be_the_largest(small: Path) -> None:
+    small.write_text(SMALL.replace("lr = 1e9", "lr = 0.2").replace("value = 1e9", "value = 0.2"))
+    lines = cw.study(small, progress=False).lines()
+    assert lines[-1].endswith("at which every seed reaches 5 % is 0.2 (the largest tried)")
+
+
+def test_memory_is_predicted_for_the_optimizer_of_the_recipe(small: Path) -> None:
+    measured = SMALL.replace('"train_loss", "macs"]', '"training_memory", "parameters"]')
+    needed = {}
+    for recipe in ("book", "modern"):
+        text = measured.replace('recipe = "book"', f'recipe = "{recipe}"').split("[axis]")[0]
+        text = text.replace("usable = 0.05", "").replace('"lines"', '"bars"')
+        Path(f"{recipe}.toml").write_text(f"{text}[quick]\nseeds = 1\n[full]\n")
+        figures = cw.study(f"{recipe}.toml", progress=False).cells[0].figures
+        needed[recipe] = figures["training_memory"].centre or 0
+    two_averages = 2 * 4 * (figures["parameters"].centre or 0)
+    assert needed["modern"] - needed["book"] == two_averages
 
 
 def test_a_run_of_other_settings_is_refused_and_left_alone(small: Path) -> None:
@@ -141,7 +163,8 @@ def test_the_command_writes_table_json_picture_and_page(small: Path) -> None:
         "| 1e+09 | lr `1000000000.0` |",
         "![Does a ReLU help LeNet?](page.svg)",
         "3 seeds for each row",
-        "PyTorch ",
+        f"convworks {cw.__version__}, in fp32.",
+        "The full budget has not been run: 4 runs.",
         "## Reading\n\n*Written for the figures that were found first;",
         "\n\nRead.\n",
     ):
@@ -157,6 +180,11 @@ def test_the_command_writes_table_json_picture_and_page(small: Path) -> None:
     assert one.returncode == 0, one.stderr
     assert "So few seeds do not tell a difference from luck." in Path("one.md").read_text()
     assert "Not read yet" in Path("one.md").read_text()
+    assert "full budget" not in Path("one.md").read_text()
+    shutil.rmtree("runs/studies/small/full/sigmoid")
+    found = cw.study(small, progress=False)
+    assert found.full == (2, 4)
+    assert "Of the full budget's 4 runs 2 have been made." in as_page(found, "", "")
 
 
 def test_a_signal_saves_and_the_same_command_goes_on(small: Path) -> None:

@@ -34,6 +34,7 @@ from convworks.report.layout import (
     shape_text,
     width_of,
 )
+from convworks.report.picture import on_white
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -47,6 +48,7 @@ SHAPE = 1.25
 """Width by height that columns aim at."""
 
 
+@on_white
 def architecture(
     *networks: str | tuple[str, nn.Module, tuple[int, int, int]],
     depth: int | None = None,

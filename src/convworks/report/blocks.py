@@ -109,8 +109,8 @@ def grouped(step: Step, depth: int) -> list[tuple[str, tuple[Part, ...]]]:
         for item in items:
             assert isinstance(item, Step)
             inside = _merged(_unit(item, depth, branching))
-            name = item.name.rpartition(".")[2] if count(inside) > 1 else ""
-            found.append((name, inside))
+            single = len(inside) == 1 and isinstance(inside[0], Box)
+            found.append(("" if single else item.name.rpartition(".")[2], inside))
     return [(name, inside) for name, inside in found if inside]
 
 

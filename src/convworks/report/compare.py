@@ -17,7 +17,8 @@ from convworks.measure.memory import predict_memory
 from convworks.measure.summary import summarize
 from convworks.measure.units import COSTS, Cost, show_bytes
 from convworks.nets.registry import spec_of
-from convworks.report.picture import check_picture, label_points, save_picture
+from convworks.report.labels import label_points
+from convworks.report.picture import check_picture, on_white, save_picture
 from convworks.train.checkpoint import read_settings, read_summary
 from convworks.train.job import MAY_DIFFER
 from convworks.train.recipes import Recipe
@@ -222,6 +223,7 @@ def draw_comparison(entries: Sequence[Entry], path: Path, cost: Cost = "macs") -
     save_picture(accuracy_over_cost(entries, cost), path)
 
 
+@on_white
 def accuracy_over_cost(entries: Sequence[Entry], cost: Cost = "macs") -> "Figure":
     """Accuracy over cost, the Pareto front joined.
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from convworks.report.picture import COLOURS, picture_bytes, written
+from convworks.report.picture import COLOURS, on_white, picture_bytes, written
 from convworks.train.checkpoint import CURVES, write_whole
 from convworks.train.observer import EpochRecord, History, Observer, Plan
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 TRAIN_COLOUR, VAL_COLOUR = COLOURS[:2]
 
 
+@on_white
 def curves(history: Sequence[EpochRecord], title: str = "") -> "Figure":
     """Loss (left) and accuracy (right, 0…1) over the epochs, training and validation."""
     from matplotlib.figure import Figure
@@ -34,25 +35,32 @@ def curves(history: Sequence[EpochRecord], title: str = "") -> "Figure":
     return figure
 
 
+@on_white
 def three_curves(history: Sequence[EpochRecord], title: str = "") -> "Figure":
-    """Training loss, training accuracy and validation accuracy in one, as the book draws them."""
+    """Training loss, training accuracy and validation accuracy in one picture, as the book has it.
+
+    The book's third line is the accuracy on the test part, which here is looked at once, when the
+    training is over.
+    """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(5, 3.6), layout="constrained")
     axes = figure.subplots()
     epochs = [record.epoch for record in history]
+    highest = 0.0
     for name, dash, colour in (
         ("train_loss", "-", COLOURS[0]),
         ("train_accuracy", "--", COLOURS[1]),
         ("val_accuracy", "-.", COLOURS[2]),
     ):
         values = [getattr(record, name) for record in history]
+        highest = max(highest, *values)
         label = name.replace("_", " ").replace("val", "validation")
         marker = "o" if len(history) == 1 else ""
         axes.plot(epochs, values, dash, color=colour, marker=marker, label=label)
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, 1.05 * highest)
     _over_epochs(axes)
-    axes.set_title(written(title), fontsize="medium")
+    figure.suptitle(written(title), fontsize="medium")
     return figure
 
 
@@ -62,7 +70,10 @@ def _over_epochs(axes: "Axes") -> None:
     axes.set_xlabel("epoch")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.grid(alpha=0.3)
-    axes.legend(frameon=False)
+    # Above the panel, where no line can run.
+    axes.legend(
+        frameon=False, ncols=3, fontsize="small", loc="lower center", bbox_to_anchor=(0.5, 1.0)
+    )
     axes.spines[["top", "right"]].set_visible(False)
 
 
@@ -118,7 +129,7 @@ def in_notebook() -> bool:
 
 
 class LivePlot(Observer):
-    """Draws the curves anew after each epoch, in the place of the previous drawing."""
+    """Draws the three curves anew after each epoch, in the place of the previous drawing."""
 
     def __init__(self) -> None:
         self.title = ""
@@ -141,7 +152,8 @@ class LivePlot(Observer):
             f"{self.title}\nvalidation accuracy {last.val_accuracy:.4f},"
             f" {last.images_per_second:,.0f} images/s"
         )
-        picture = SVG(draw_curves(history, title))  # type: ignore[no-untyped-call]
+        drawn = picture_bytes(three_curves(history, title), "svg")
+        picture = SVG(drawn)  # type: ignore[no-untyped-call]
         if self.handle is None:
             self.handle = display(picture, display_id=True)  # type: ignore[no-untyped-call]
         else:

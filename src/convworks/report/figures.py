@@ -16,7 +16,7 @@ from convworks.report.compare import accuracy_over_cost
 from convworks.report.confusion import row_shares
 from convworks.report.curves import curves, three_curves
 from convworks.report.layout import width_of
-from convworks.report.picture import save_picture, written
+from convworks.report.picture import on_white, save_picture, written
 from convworks.report.roofline import under_roofs
 from convworks.report.tiles import activation_maps, feature_maps, filters, predictions, samples
 
@@ -42,6 +42,7 @@ COUNTED = 30
 """Up to so many classes, counts stand in the cells of a confusion matrix."""
 
 
+@on_white
 def confusion_matrix(matrix: Sequence[Sequence[int]], classes: Sequence[str]) -> "Figure":
     """What was said of the pictures of each class, a row a class, shaded by the row's shares.
 

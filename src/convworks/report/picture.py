@@ -1,22 +1,42 @@
-"""What pictures share: files and labels."""
+"""What pictures share: colours, files, the way to write names."""
 
 import io
-from collections.abc import Mapping
+from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-import numpy as np
+from typing import TYPE_CHECKING, ParamSpec
 
 from convworks.errors import InputError
 from convworks.files import write_file
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from matplotlib.transforms import Bbox
 
+P = ParamSpec("P")
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 """Of Okabe and Ito's palette, apart for every kind of colour vision."""
+
+
+def on_white(draw: "Callable[P, Figure]") -> "Callable[P, Figure]":
+    """Draws in matplotlib's own colours, whatever style the user has chosen.
+
+    Its fonts remain: labels may need their letters.
+    """
+
+    @wraps(draw)
+    def drawn(*args: P.args, **kwargs: P.kwargs) -> "Figure":
+        from matplotlib import rc_context, rcParamsDefault
+
+        own = {name: rcParamsDefault[name] for name in rcParamsDefault if name.endswith("color")}
+        with rc_context(own):
+            figure = draw(*args, **kwargs)
+            for axes in figure.axes:
+                if axes.axison:  # ticks are made when they are first asked for
+                    axes.get_xticklabels(which="both")
+                    axes.get_yticklabels(which="both")
+        return figure
+
+    return drawn
 
 
 def check_picture(path: Path) -> None:
@@ -49,43 +69,3 @@ def picture_bytes(figure: "Figure", form: str) -> bytes:
 def written(text: str) -> str:
     """A name as matplotlib is to write it: letters, no mathematics between two $."""
     return text.encode(errors="replace").decode().replace("$", r"\$")
-
-
-def label_points(figure: "Figure", axes: "Axes", points: Mapping[str, tuple[float, float]]) -> None:
-    """Names beside their points, each at the nearest of some places where it covers nothing.
-
-    Neither other dots nor what is written in the axes. A line leads to the farther places.
-    """
-    from matplotlib.text import Text
-
-    steps = (-12, 4, -24, 16, -40, 32, -56, 48, -72, 64, -88, 80, -104, 96, -120, -136, -152)
-    places = [(side, up) for up in steps for side in (6, -6)]
-    figure.draw_without_rendering()
-    legend = axes.get_legend()
-    taken: list[Bbox] = [
-        written.get_window_extent() for written in [*axes.texts, *([legend] if legend else [])]
-    ]
-    drawn = [np.asarray(dots.get_offsets()) for dots in axes.collections]
-    dots = axes.transData.transform(np.concatenate([np.array([*points.values()]), *drawn]))
-    for name, point in points.items():
-        for place in places:
-            text = axes.annotate(
-                written(name),
-                point,
-                place,
-                textcoords="offset points",
-                ha="left" if place[0] > 0 else "right",
-                fontsize="small",
-                arrowprops={"arrowstyle": "-", "lw": 0.5, "color": "#777777"}
-                if abs(place[1]) > 30
-                else None,
-            )
-            text.get_window_extent()  # puts it in its place; with the line, that it may cross
-            box = Text.get_window_extent(text)
-            inside = axes.bbox.count_contains(box.corners()) == 4
-            free = inside and not any(box.overlaps(other) for other in taken)
-            if free and not any(box.contains(*dot) for dot in dots):
-                break
-            if place != places[-1]:
-                text.remove()
-        taken.append(box)

@@ -2,13 +2,14 @@
 
 from typing import TYPE_CHECKING
 
-from convworks.report.picture import COLOURS, written
+from convworks.report.picture import COLOURS, on_white, written
 from convworks.train.rates import RateTest
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+@on_white
 def draw_rates(test: RateTest) -> "Figure":
     """The loss of each step and smoothed over the learning rate, with the suggested one."""
     from matplotlib.figure import Figure

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from convworks.bench.roofline import UPDATE, LayerTime, Roofline, by_kind
-from convworks.report.picture import COLOURS, label_points, save_picture
+from convworks.report.labels import label_points
+from convworks.report.picture import COLOURS, on_white, save_picture
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -94,6 +95,7 @@ def draw_roofline(roofline: Roofline, path: Path) -> None:
     save_picture(under_roofs(roofline), path)
 
 
+@on_white
 def under_roofs(roofline: Roofline) -> "Figure":
     """The layers as points under the roofs, both axes logarithmic, sized by their time.
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from convworks.errors import InputError
 from convworks.report.layout import width_of
-from convworks.report.picture import COLOURS, written
+from convworks.report.picture import COLOURS, on_white, written
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -36,8 +36,12 @@ HEAT = "viridis"
 RIGHT, WRONG = COLOURS[0], COLOURS[1]
 
 
+@on_white
 def samples(pixels: Tensor, labels: Sequence[str]) -> "Figure":
-    """Pictures, uint8 N×C×H×W, with their N labels."""
+    """Pictures, uint8 N×C×H×W, with their N labels.
+
+    Raises InputError for no pictures, for other shapes and for another number of labels.
+    """
     _check(pixels, labels)
     figure, places = _grid(len(pixels), labels, lines=1)
     for axes, picture, label in zip(places, pixels, labels, strict=True):
@@ -46,13 +50,14 @@ def samples(pixels: Tensor, labels: Sequence[str]) -> "Figure":
     return figure
 
 
+@on_white
 def predictions(
     pixels: Tensor, labels: Sequence[str], probabilities: Tensor, classes: Sequence[str]
 ) -> "Figure":
     """Pictures with their labels, and the likeliest classes as bars: vermilion where wrong.
 
     `pixels` are uint8 N×C×H×W, `probabilities` N×classes; `labels` may be empty where the truth is
-    not known.
+    not known. Raises InputError for no pictures, for other shapes and where the numbers differ.
     """
     from matplotlib.figure import Figure
 
@@ -99,6 +104,7 @@ def _bars(axes: "Axes", shares: Sequence[float], names: Sequence[str], truth: st
         )
 
 
+@on_white
 def filters(model: nn.Module, layer: str | None = None) -> "Figure":
     """The kernels of a convolution, None: of the first.
 
@@ -128,11 +134,12 @@ def filters(model: nn.Module, layer: str | None = None) -> "Figure":
     return figure
 
 
+@on_white
 def feature_maps(picture: Tensor, found: Mapping[str, Tensor]) -> "Figure":
     """A picture (uint8 C×H×W) and, a row a layer, the first maps that it makes of it.
 
     `found` is of `measure.explain.feature_maps` for one picture. Each map has its own scale, dark
-    the least.
+    the least. Raises InputError where `found` is empty.
     """
     from matplotlib.figure import Figure
 
@@ -161,11 +168,13 @@ def feature_maps(picture: Tensor, found: Mapping[str, Tensor]) -> "Figure":
     return figure
 
 
+@on_white
 def activation_maps(pixels: Tensor, found: Tensor, labels: Sequence[str]) -> "Figure":
     """Each picture beside itself under the map: yellow where the network looked most.
 
     `pixels` are uint8 N×C×H×W; `found` is N×H×W of `measure.explain.activation_map` (Grad-CAM,
-    Selvaraju et al. 2017); `labels` say for which class.
+    Selvaraju et al. 2017); `labels` say for which class. Raises InputError for no pictures, for
+    other shapes and where the numbers differ.
     """
     _check(pixels, found)
     _check(pixels, labels)

@@ -12,7 +12,7 @@ from convworks.studies.figures import FIGURES
 from convworks.studies.luck import Comparison, compare, largest_usable
 from convworks.studies.picture import draw_study
 from convworks.studies.reader import load_study
-from convworks.studies.runs import Cell, Work, collect
+from convworks.studies.runs import Cell, Work, collect, complete
 from convworks.studies.study import Budget, Study, Value, show_value
 
 
@@ -26,7 +26,9 @@ class Answer:
     comparisons: tuple[Comparison, ...]
     largest_usable: Mapping[str, Value | None]
     places: tuple[Mapping[str, object], ...]
-    """The machines and versions that the figures are from."""
+    """The machines, versions and precisions that the figures are from."""
+    full: tuple[int, int]
+    """Of the full budget's runs those that are complete beside these, and all."""
 
     def to_dict(self) -> dict[str, object]:
         """Plain values, for JSON."""
@@ -58,6 +60,8 @@ class Answer:
         for variant, value in self.largest_usable.items():
             assert self.study.axis is not None
             reached = "none that was tried" if value is None else show_value(value)
+            if value is not None and value == max(float(cell.value or 0) for cell in self.cells):
+                reached += " (the largest tried)"
             found.append(
                 f"{variant}: the largest {self.study.axis.label} at which every seed reaches"
                 f" {100 * (self.study.usable or 0):g} % is {reached}"
@@ -104,6 +108,7 @@ def answer(study: Study, budget: Budget, work: Work) -> Answer:
         tuple(compare(study, cells)),
         largest_usable(study, cells),
         tuple(places),
+        complete(study, "full", work.folder.with_name("full")),
     )
 
 
@@ -139,12 +144,12 @@ def table_of(studies: Sequence[Study]) -> Table:
         for plan in ("quick", "full"):
             runs, minutes = study.runs(plan), study.plans[plan].minutes
             trained = f"{runs} runs" if study.trained else "no training"
-            costs.append(trained + (f", {_duration(minutes)}" if minutes else ""))
+            costs.append(trained + (f", {duration(minutes)}" if minutes else ""))
         table.add_row(study.name, study.question, *costs)
     return table
 
 
-def _duration(minutes: float) -> str:
+def duration(minutes: float) -> str:
     """Roughly."""
     if minutes < 90:
         return f"~{minutes:g} min"

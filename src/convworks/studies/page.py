@@ -1,6 +1,6 @@
 """A study's page in the documentation."""
 
-from convworks.studies.answer import Answer
+from convworks.studies.answer import Answer, duration
 from convworks.studies.figures import FIGURES
 from convworks.studies.luck import LEAST_SEEDS
 from convworks.studies.study import Settings, show_value
@@ -103,13 +103,33 @@ def _method(found: Answer) -> str:
             "Speeds are medians of repeated windows; ± is half of the way from the slowest to the"
             " fastest."
         )
-    if {"training_memory", "measured_memory"} & set(study.measure):
-        sentences.append(
-            "Memory is that of a step of AdamW in the run's precision, the weights included."
-        )
+    if "training_memory" in study.measure:
+        sentences.append("Memory is predicted for a step of the run, the weights included.")
+    if "measured_memory" in study.measure:
+        sentences.append("Memory is measured in a step of AdamW, the weights included.")
+    return " ".join([*sentences, *_machines(found), *_not_run(found)])
+
+
+def _machines(found: Answer) -> list[str]:
+    """A sentence for each machine with its versions, and the precisions of its runs."""
+    precisions: dict[str, list[str]] = {}
     for place in found.places:
         gpu = f" and {place['gpu']}" if place["gpu"] else ""
-        sentences.append(
-            f"On {place['cpu']}{gpu}, threads: {place['threads']}, PyTorch {place['torch']}."
+        machine = (
+            f"On {place['cpu']}{gpu}, threads: {place['threads']}, PyTorch {place['torch']},"
+            f" convworks {place['convworks']}"
         )
-    return " ".join(sentences)
+        precisions.setdefault(machine, []).append(str(place["precision"]))
+    return [f"{machine}, in {' and '.join(used)}." for machine, used in precisions.items()]
+
+
+def _not_run(found: Answer) -> list[str]:
+    """What is missing of the full budget, on a page of the quick one."""
+    made, planned = found.full
+    if found.budget == "full" or made == planned:
+        return []
+    if made:
+        return [f"Of the full budget's {planned} runs {made} have been made."]
+    minutes = found.study.plans["full"].minutes
+    cost = f", {duration(minutes)} on two cores" if minutes else ""
+    return [f"The full budget has not been run: {planned} runs{cost}."]

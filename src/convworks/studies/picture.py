@@ -4,26 +4,40 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from convworks.errors import InputError
-from convworks.report.picture import COLOURS, check_picture, save_picture, written
+from convworks.report.picture import COLOURS, check_picture, on_white, save_picture, written
 from convworks.studies.figures import FIGURES, Figure
 from convworks.studies.runs import Cell, Found
-from convworks.studies.study import Study, cell_title, show_value
+from convworks.studies.study import Study, Value, cell_title, show_value
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as Drawing
 
 PANELS = 2
-MARKERS = "osD^vP"
-LOG_FROM = 20
-"""Costs that differ by more are drawn on a logarithmic scale."""
+MARKERS = "osD^v<P"
+"""One more than there are colours, so that they come together again late."""
+LOG_FROM = {"number": 10, "bytes": 20, "count": 20, "rate": 20}
+"""Losses and costs that differ by more are drawn on a logarithmic scale."""
+ASIDE = 0.05
+"""Of the way between two values of the axis, the points of two variants stand so far apart."""
+WITHIN = 0.4
+"""Of that way, the points of all variants together."""
 
 
 def draw_study(study: Study, cells: Sequence[Cell], path: Path) -> None:
     """Writes the picture; the file's ending says SVG, PNG or PDF. InputError for another ending."""
+    check_picture(path)
+    save_picture(study_picture(study, cells), path)
+
+
+@on_white
+def study_picture(study: Study, cells: Sequence[Cell]) -> "Drawing":
+    """The first figures of the study that are known, side by side; InputError where none is."""
     from matplotlib.figure import Figure as Drawing
 
-    check_picture(path)
     names = [name for name in study.measure if _known(cells, name)][:PANELS]
     if not names:
         raise InputError(f"{study.name} has no figure to draw: every training diverged.")
@@ -42,19 +56,29 @@ def draw_study(study: Study, cells: Sequence[Cell], path: Path) -> None:
         handles, labels = panels[0].get_legend_handles_labels()
         if len(labels) > 1:
             drawing.legend(handles, labels, frameon=False, loc="outside right center")
-    save_picture(drawing, path)
+    return drawing
 
 
 def _known(cells: Sequence[Cell], name: str) -> bool:
     return any(cell.figures[name].centre is not None for cell in cells)
 
 
-def _scaled(found: Found, figure: Figure) -> tuple[float, float, list[float]]:
-    """Centre, spread and single values in the unit of the picture."""
+def _scaled(found: Found, figure: Figure) -> tuple[float, tuple[float, float], list[float]]:
+    """Centre, spread down and up, and single values in the unit of the picture.
+
+    A bar of spread ends where there is nothing: below 0, and beyond 100 % of a share.
+    """
     unit = 100 if figure.kind == "share" else 2**-20 if figure.kind == "bytes" else 1
     assert found.centre is not None
     values = [unit * value for value in found.values if value is not None]
-    return unit * found.centre, unit * (found.spread or 0.0), values
+    centre, spread = unit * found.centre, unit * (found.spread or 0.0)
+    up = min(spread, 100 - centre) if figure.kind == "share" else spread
+    return centre, (min(spread, centre), up), values
+
+
+def _logarithmic(figure: Figure, cells: Sequence[Cell], name: str) -> bool:
+    centres = [c for cell in cells if (c := cell.figures[name].centre) is not None]
+    return figure.kind in LOG_FROM and max(centres) > LOG_FROM[figure.kind] * min(centres) > 0
 
 
 def _label(figure: Figure) -> str:
@@ -66,44 +90,60 @@ def _lines(axes: "Axes", study: Study, cells: Sequence[Cell], name: str) -> None
     """A line for each variant; a value at which a training diverged has a cross at the edge."""
     assert study.axis is not None
     figure = FIGURES[name]
-    texts = _texts(cells)
-
-    def place(cell: Cell) -> float:
-        return texts.index(cell.value) if isinstance(cell.value, str) else float(cell.value or 0)
-
+    ticks, places = _places(study, cells)
     for i, variant in enumerate(dict.fromkeys(cell.variant for cell in cells)):
         row = [cell for cell in cells if cell.variant == variant]
         drawn = [cell for cell in row if cell.figures[name].centre is not None]
-        points = [(place(cell), *_scaled(cell.figures[name], figure)[:2]) for cell in drawn]
+        points = [(places[cell.variant, cell.value], cell.figures[name]) for cell in drawn]
         colour = COLOURS[i % len(COLOURS)]
         style = "-" if i < len(COLOURS) else "--"
         marker = MARKERS[i % len(MARKERS)]
-        xs, ys, spreads = (
-            (list(column) for column in zip(*points, strict=True)) if points else ([],) * 3
-        )
+        scaled = [_scaled(found, figure) for _, found in points]
         axes.errorbar(
-            xs,
-            ys,
-            spreads,
+            [x for x, _ in points],
+            [centre for centre, _, _ in scaled],
+            np.array([spread for _, spread, _ in scaled]).reshape(-1, 2).T,
             fmt=style + marker,
             ms=4,
             capsize=3,
             color=colour,
             label=written(variant),
         )
-        lost = [place(cell) for cell in row if cell.diverged]
+        lost = [places[cell.variant, cell.value] for cell in row if cell.diverged]
         axes.plot(lost, [0.02] * len(lost), "x", color=colour, transform=axes.get_xaxis_transform())
     if any(cell.diverged for cell in cells):
         axes.plot([], [], "x", color="black", label="a training diverged")
     if study.axis.log:
         axes.set_xscale("log")
-    axes.set_xticks(sorted({place(cell) for cell in cells}), _texts(cells), minor=False)
+    axes.set_xticks(ticks, _texts(cells), minor=False)
     axes.set_xticks([], minor=True)
-    centres = [cell.figures[name].centre or 0.0 for cell in cells]
-    if figure.kind in ("bytes", "count", "rate") and max(centres) > LOG_FROM * min(centres) > 0:
+    if _logarithmic(figure, cells, name):
         axes.set_yscale("log")
     axes.set_xlabel(written(study.axis.label))
     axes.set_ylabel(_label(figure))
+
+
+def _places(
+    study: Study, cells: Sequence[Cell]
+) -> tuple[list[float], dict[tuple[str, Value | None], float]]:
+    """Where the values stand on the axis, and each cell: those at one value beside each other."""
+    assert study.axis is not None
+    texts = _texts(cells)
+    values = {cell.value: 0.0 for cell in cells}
+    for value in values:
+        values[value] = texts.index(value) if isinstance(value, str) else float(value or 0)
+    ticks = np.unique(list(values.values()))
+    scale, back = (np.log, np.exp) if study.axis.log else (np.asarray, np.asarray)
+    gap = min(np.diff(scale(ticks)), default=1.0)
+    variants = list(dict.fromkeys(cell.variant for cell in cells))
+    step = gap * min(ASIDE, WITHIN / len(variants))
+    aside = step * (np.arange(len(variants)) - (len(variants) - 1) / 2)
+    return list(ticks), {
+        (cell.variant, cell.value): float(
+            back(scale(values[cell.value]) + aside[variants.index(cell.variant)])
+        )
+        for cell in cells
+    }
 
 
 def _texts(cells: Sequence[Cell]) -> list[str]:
@@ -132,15 +172,20 @@ def _rows(axes: "Axes", cells: Sequence[Cell], name: str, *, labelled: bool) -> 
             )
             continue
         centre, spread, values = _scaled(found, figure)
+        spreads = np.array([spread]).T
         if bars:
-            axes.barh(y, centre, 0.6, xerr=spread or None, color=COLOURS[0], capsize=3)
+            known = spreads if any(spread) else None
+            axes.barh(y, centre, 0.6, xerr=known, color=COLOURS[0], capsize=3)
         else:
             axes.plot(values, [y] * len(values), "o", ms=3, color=COLOURS[1], alpha=0.7)
-            axes.errorbar(centre, y, xerr=spread, fmt="s", ms=5, capsize=3, color=COLOURS[0])
+            axes.errorbar(centre, y, xerr=spreads, fmt="s", ms=5, capsize=3, color=COLOURS[0])
     labels = [written(cell_title(cell.variant, cell.value)) for cell in cells]
     axes.set_yticks(range(len(cells)), labels if labelled else [""] * len(cells))
     axes.set_ylim(len(cells) - 0.5, -0.5)
     if bars:
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
-    axes.xaxis.set_major_locator(MaxNLocator(6))
+    if not bars and _logarithmic(figure, cells, name):
+        axes.set_xscale("log")
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(6))
     axes.set_xlabel(_label(figure))

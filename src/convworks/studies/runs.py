@@ -34,19 +34,20 @@ from convworks.studies.study import (
     folder_name,
     show_value,
 )
-from convworks.train.checkpoint import CONFIG, read_settings, write_json
+from convworks.train.checkpoint import CONFIG, SUMMARY, read_settings, write_json
 from convworks.train.config import TrainConfig
-from convworks.train.device import environment
+from convworks.train.device import environment, precision_name
 from convworks.train.loop import fit
 from convworks.train.observer import Observer
 from convworks.train.opening import open_job, recipe_of
 from convworks.train.processes import ALONE
+from convworks.train.recipes import Recipe
 from convworks.train.run import Run
 
 DIVERGED, COST = "diverged.json", "cost.json"
 """That a training ended without a finite loss, and why; what was measured by the clock."""
 REPEATS = 5
-PLACE = ("cpu", "gpu", "threads", "torch")
+PLACE = ("cpu", "gpu", "threads", "torch", "convworks")
 """Of the environment, what figures depend on."""
 
 
@@ -106,18 +107,21 @@ class _Task:
             ),
         )
 
-    def contestant(self) -> Contestant:
-        """The network as `bench` knows it, in the run's batch size and precision."""
+    def recipe(self) -> Recipe:
+        """What a run of it trains with."""
         config = TrainConfig(**self.settings.train)  # type: ignore[arg-type]
         with torch.device("meta"):
-            recipe = recipe_of(self.model(0), self.data, config)
+            return recipe_of(self.model(0), self.data, config)
+
+    def contestant(self) -> Contestant:
+        """The network as `bench` knows it, in the run's batch size and precision."""
         return Contestant(
             str(self.settings.network),
             len(self.data.classes),
             self.data.channels,
             self.data.image_size,
-            recipe.batch_size,
-            precision_name=config.precision,
+            self.recipe().batch_size,
+            precision_name=str(self.settings.train.get("precision", "auto")),
             options=dict(self.settings.options),
         )
 
@@ -159,9 +163,7 @@ def _tasks(study: Study, budget: Budget, work: Work) -> list[_Task]:
     known: dict[tuple[object, ...], Data] = {}
     tasks = []
     for variant, value, settings in study.cells(budget):
-        folder = work.folder / folder_name(variant)
-        if value is not None:
-            folder /= folder_name(show_value(value))
+        folder = _cell_folder(work.folder, variant, value)
         key = (settings.data, settings.image_size, settings.train_images)
         try:
             if key not in known:
@@ -178,6 +180,27 @@ def _tasks(study: Study, budget: Budget, work: Work) -> list[_Task]:
             raise InputError(f"{study.name}, {cell_title(variant, value)}: {error}") from error
         tasks.append(task)
     return tasks
+
+
+def _cell_folder(folder: Path, variant: str, value: Value | None) -> Path:
+    folder /= folder_name(variant)
+    return folder if value is None else folder / folder_name(show_value(value))
+
+
+def complete(study: Study, budget: Budget, folder: Path) -> tuple[int, int]:
+    """How many of the budget's runs are complete in its folder, and how many there are.
+
+    Where nothing is trained, what is measured counts as a run for each cell.
+    """
+    marks: list[list[Path]] = []
+    for variant, value, _ in study.cells(budget):
+        cell = _cell_folder(folder, variant, value)
+        if study.trained:
+            runs = [cell / f"seed{seed}" for seed in range(study.plans[budget].seeds)]
+            marks += [[run / SUMMARY, run / DIVERGED] for run in runs]
+        elif any(FIGURES[name].how == "measured" for name in study.measure):
+            marks.append([cell / COST])
+    return sum(any(mark.exists() for mark in one) for one in marks), len(marks)
 
 
 def _train(task: _Task, seed: int, title: str, progress: bool) -> dict[str, float] | None:
@@ -208,8 +231,9 @@ def _train(task: _Task, seed: int, title: str, progress: bool) -> dict[str, floa
 
 
 def _place(folder: Path) -> dict[str, object]:
-    known = read_settings(folder)["environment"]
-    return {name: known[name] for name in PLACE}
+    settings = read_settings(folder)
+    known = settings["environment"]
+    return {name: known[name] for name in PLACE} | {"precision": settings["train"]["precision"]}
 
 
 def _trained(runs: list[dict[str, float] | None]) -> dict[str, Found]:
@@ -241,8 +265,13 @@ def _counted(task: _Task, names: list[str]) -> dict[str, Found]:
     model, shape = contestant.on_meta(), contestant.shape
     costs: dict[str, float] = asdict(summarize(model, shape, depth=0).totals)
     if "training_memory" in wanted:
-        batch, precision = contestant.batch_size, contestant.precision()
-        costs["training_memory"] = predict_memory(model, shape, batch, precision=precision).total
+        costs["training_memory"] = predict_memory(
+            model,
+            shape,
+            contestant.batch_size,
+            optimizer=task.recipe().optimizer,
+            precision=contestant.precision(),
+        ).total
     return {name: Found((costs[name],), costs[name], None) for name in wanted}
 
 
@@ -251,6 +280,7 @@ def _measured(task: _Task, names: list[str]) -> tuple[dict[str, Found], dict[str
     contestant = task.contestant()
     known = environment(contestant.device)
     place = {name: known[name] for name in PLACE}
+    place |= {"precision": precision_name(contestant.precision())}
     wanted = [name for name in names if FIGURES[name].how == "measured"]
     asked = {"contestant": asdict(contestant), "place": place, "figures": wanted}
     path = task.folder / COST

@@ -17,6 +17,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import convworks as cw
+from convworks import cli
 from convworks.deploy.runtime import open_deployed
 from convworks.errors import ConvworksError, InputError
 from convworks.nets.weights import read_file
@@ -332,6 +333,69 @@ def test_a_run_folder_reaches_nothing_outside(run: Path) -> None:
     cw.resume(run, progress=False)  # goes on where it lies, whatever it says of its place
     assert (run / "summary.json").exists()
     assert not Path("../elsewhere").exists()
+
+
+@pytest.fixture
+def precious() -> Path:
+    """A file of the user's."""
+    path = Path("precious")
+    path.write_text("mine")
+    return path.resolve()
+
+
+def test_nothing_is_written_through_links_in_a_run(run: Path, precious: Path) -> None:
+    config = json.loads((run / "config.json").read_text())
+    config["train"]["epochs"] = 2  # so that there is more to do
+    (run / "config.json").write_text(json.dumps(config))
+    (run / "summary.json").unlink()
+    for name in ("metrics.jsonl", "best.safetensors", "curves.svg", "model.pt2", "model.pt2.md"):
+        (run / name).unlink(missing_ok=True)
+        (run / name).symlink_to(precious)
+    for file in [*run.glob("[a-z]*"), run / "summary.json"]:
+        file.with_name(f".{file.name}.tmp").symlink_to(precious)
+    found = cw.resume(run, progress=False)
+    assert len(found.history) == 2
+    cw.export(found, "pt2")
+    assert not any(file.is_symlink() for file in run.glob("[a-z]*"))
+    assert precious.read_text() == "mine"
+
+
+def test_a_file_of_a_killed_run_is_no_hindrance(run: Path) -> None:
+    (run / "summary.json").unlink()
+    (run / ".summary.json.tmp").write_text("half")
+    cw.resume(run, progress=False)
+    assert (run / "summary.json").exists()
+    assert not (run / ".summary.json.tmp").exists()
+
+
+def test_the_lock_of_a_run_is_no_link(run: Path, precious: Path) -> None:
+    (run / "summary.json").unlink()
+    (run / ".lock").unlink(missing_ok=True)
+    (run / ".lock").symlink_to(precious)
+    with pytest.raises(ConvworksError, match="Cannot write in run"):
+        cw.resume(run, progress=False)
+    assert precious.read_text() == "mine"
+
+
+def test_figures_stay_in_the_run(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("elsewhere").mkdir()
+    (run / "figures").symlink_to(Path("elsewhere").resolve())
+    assert cli.run(["show", str(run), "curves"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "run/figures is a link to" in line
+    assert not list(Path("elsewhere").iterdir())
+    assert cli.run(["show", str(run), "curves", "--out", "elsewhere"]) == 0  # as one asks
+
+
+def test_a_trial_stays_in_the_search() -> None:
+    pytest.importorskip("optuna")
+    config = cw.TrainConfig(epochs=1, out=Path("search"))
+    Path("search").mkdir()
+    Path("elsewhere").mkdir()
+    Path("search/trial001").symlink_to(Path("elsewhere").resolve())
+    with pytest.raises(InputError, match="search/trial001 is a link to"):
+        cw.tune("lenet", config=config, trials=1, image_size=12, progress=False)
+    assert not list(Path("elsewhere").iterdir())
 
 
 def test_data_that_a_run_names_are_only_read(run: Path) -> None:

@@ -11,10 +11,13 @@ from convworks.errors import InputError
 def replace_whole(path: Path, write: Callable[[Path], object]) -> None:
     """Replaces a file in one step: after a crash, or a power cut, it is the old one or the new one.
 
-    `write` writes the file that it is given; when that raises, the old file stays.
+    `write` writes the file that it is given, which is new and empty; when that raises, the old file
+    stays.
     """
     temporary = path.with_name(f".{path.name}.tmp")
+    temporary.unlink(missing_ok=True)  # left by a killed process, or a link to another's file
     try:
+        temporary.touch(exist_ok=False)
         write(temporary)
         flush(temporary)
         temporary.replace(path)
@@ -38,6 +41,12 @@ def write_file(path: Path, content: str | bytes) -> None:
             f"Cannot write {path} ({error.strerror or error}): make room or the folder writable, or"
             " name another file."
         ) from error
+
+
+def check_inside(path: Path, folder: Path) -> None:
+    """InputError where a link in a folder, which others may have made, leads out of it."""
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise InputError(f"{path} is a link to {path.resolve()}, outside {folder}: remove it.")
 
 
 def flush(path: Path) -> None:

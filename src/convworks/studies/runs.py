@@ -18,6 +18,7 @@ from convworks.bench.speed import measure_rate
 from convworks.data.sources import load_data
 from convworks.data.splits import Data
 from convworks.errors import DivergedError, InputError
+from convworks.files import check_inside
 from convworks.measure.memory import predict_memory
 from convworks.measure.summary import summarize
 from convworks.nets.initialization import seeded
@@ -162,6 +163,7 @@ def _tasks(study: Study, budget: Budget, work: Work) -> list[_Task]:
         folder = work.folder / folder_name(variant)
         if value is not None:
             folder /= folder_name(show_value(value))
+        check_inside(folder, work.folder)
         key = (settings.data, settings.image_size, settings.train_images)
         try:
             if key not in known:
@@ -183,6 +185,7 @@ def _tasks(study: Study, budget: Budget, work: Work) -> list[_Task]:
 def _train(task: _Task, seed: int, title: str, progress: bool) -> dict[str, float] | None:
     """The figures of a run, trained as far as it is not yet; None: it diverged."""
     folder = task.folder / f"seed{seed}"
+    check_inside(folder, task.folder)
     config = TrainConfig(**task.settings.train, seed=seed, out=folder)  # type: ignore[arg-type]
     begun = (folder / CONFIG).exists()
     if begun and config.precision == "auto":  # what another machine chose stays

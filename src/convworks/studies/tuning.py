@@ -17,6 +17,7 @@ from torch import nn
 from convworks.data.splits import Data
 from convworks.deploy.runtime import runtime
 from convworks.errors import DivergedError, InputError, UsageError
+from convworks.files import check_inside
 from convworks.nets.registry import spec_of
 from convworks.report.console import ConsoleProgress
 from convworks.report.curves import CurvesFile
@@ -188,6 +189,7 @@ class _Search:
     ) -> Run:
         """A trial's run, taken up where it stands; with no title it also takes the test."""
         folder = self.path / f"trial{number:03}"
+        check_inside(folder, self.path)
         config = replace(self.config, **settings, out=folder)
         observers: list[Observer] = [CurvesFile(), report]
         if self.progress and title:

@@ -6,15 +6,16 @@ import os
 import pickle
 import re
 import shutil
-import struct
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from struct import pack
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from torch.serialization import MAGIC_NUMBER, PROTOCOL_VERSION
 
 import convworks as cw
 from convworks import cli
@@ -82,7 +83,7 @@ def test_weights_that_run_code(run: Path) -> None:
 
 def safetensors(header: dict[str, object] | bytes, length: int | None = None) -> bytes:
     text = header if isinstance(header, bytes) else json.dumps(header).encode()
-    return struct.pack("<Q", len(text) if length is None else length) + text + bytes(64)
+    return pack("<Q", len(text) if length is None else length) + text + bytes(64)
 
 
 HEADERS = {
@@ -407,12 +408,13 @@ def test_data_that_a_run_names_are_only_read(run: Path) -> None:
         cw.resume(run, progress=False)
 
 
+MANY_BYTES = b"\x80\x02cbuiltins\nbytearray\n\x8a\x05" + pack("<Q", 4_000_000_000)[:5] + b"\x85R."
+"""`bytearray(4_000_000_000)`, which PyTorch's own check lets pass."""
+
+
 def _many_bytes(path: Path) -> None:
-    """`bytearray(4_000_000_000)`, which PyTorch's own check lets pass."""
-    number = (4_000_000_000).to_bytes(5, "little")
-    program = b"cbuiltins\nbytearray\n\x8a\x05" + number + b"\x85R."
     torch.save({"a": torch.zeros(3)}, path)
-    rewritten(path, lambda name, old: b"\x80\x02" + program if name.endswith("data.pkl") else old)
+    rewritten(path, lambda name, old: MANY_BYTES if name.endswith("data.pkl") else old)
 
 
 def _inflated(path: Path) -> None:
@@ -424,7 +426,28 @@ def _inflated(path: Path) -> None:
             new.writestr(name, content)
 
 
-@pytest.mark.parametrize("write", [_many_bytes, _inflated])
+def _zip_behind(path: Path) -> None:
+    """Which is all that Python sees; PyTorch reads the older format before it."""
+    torch.save({"a": torch.zeros(3)}, path)
+    before = (MAGIC_NUMBER, PROTOCOL_VERSION, {})
+    old = b"".join(pickle.dumps(one, 2) for one in before) + MANY_BYTES + pickle.dumps([], 2)
+    path.write_bytes(old + path.read_bytes())
+
+
+def _capitals(path: Path) -> None:
+    """PyTorch takes either."""
+    _many_bytes(path)
+    path.write_bytes(path.read_bytes().replace(b"data.pkl", b"DATA.PKL"))
+
+
+def _two_pickles(path: Path) -> None:
+    torch.save({"a": torch.zeros(3)}, path)
+    with zipfile.ZipFile(path, "a") as archive:
+        (name,) = (one for one in archive.namelist() if one.endswith("data.pkl"))
+        archive.writestr(name.replace("data.pkl", "Data.pkl"), MANY_BYTES)
+
+
+@pytest.mark.parametrize("write", [_many_bytes, _inflated, _zip_behind, _capitals, _two_pickles])
 def test_a_checkpoint_that_claims_memory(run: Path, write: Callable[[Path], None]) -> None:
     write(run / "last.pt")
     with pytest.raises(InputError, match=r"Cannot read run/last.pt"):
@@ -433,6 +456,17 @@ def test_a_checkpoint_that_claims_memory(run: Path, write: Callable[[Path], None
     config = cw.TrainConfig(epochs=1, init=Path("weights.pth"), out=Path("new"))
     with pytest.raises(InputError, match="Cannot read weights.pth"):
         cw.fit(cw.create_model("lenet"), cw.load_data("digits"), config, progress=False)
+
+
+def test_what_was_checked_of_a_checkpoint_is_what_is_read() -> None:
+    """Python finds the last archive in a file, PyTorch the one where its offsets lead to."""
+    for name, value in (("first.pt", 1.0), ("other.pt", 2.0)):
+        torch.save({"a": torch.full((3,), value)}, name)
+        rewritten(Path(name), lambda name, old: old)  # both are laid out alike
+    both = Path("both.pt")
+    both.write_bytes(Path("first.pt").read_bytes() + Path("other.pt").read_bytes())
+    assert torch.load(both, weights_only=True)["a"].tolist() == [1, 1, 1]
+    assert read_file(both)["a"].tolist() == [2, 2, 2]
 
 
 def test_weights_of_the_older_format_are_read(tmp_path: Path) -> None:

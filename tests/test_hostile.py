@@ -10,6 +10,7 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from struct import pack
+from typing import Any
 
 import numpy as np
 import pytest
@@ -345,10 +346,7 @@ def precious() -> Path:
 
 
 def test_nothing_is_written_through_links_in_a_run(run: Path, precious: Path) -> None:
-    config = json.loads((run / "config.json").read_text())
-    config["train"]["epochs"] = 2  # so that there is more to do
-    (run / "config.json").write_text(json.dumps(config))
-    (run / "summary.json").unlink()
+    unfinished(run, lambda saved: None)
     for name in ("metrics.jsonl", "best.safetensors", "curves.svg", "model.pt2", "model.pt2.md"):
         (run / name).unlink(missing_ok=True)
         (run / name).symlink_to(precious)
@@ -456,6 +454,96 @@ def test_a_checkpoint_that_claims_memory(run: Path, write: Callable[[Path], None
     config = cw.TrainConfig(epochs=1, init=Path("weights.pth"), out=Path("new"))
     with pytest.raises(InputError, match="Cannot read weights.pth"):
         cw.fit(cw.create_model("lenet"), cw.load_data("digits"), config, progress=False)
+
+
+def unfinished(run: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    """Of two epochs one is over, and what is kept of it is changed."""
+    config = json.loads((run / "config.json").read_text())
+    config["train"]["epochs"] = 2
+    (run / "config.json").write_text(json.dumps(config))
+    (run / "summary.json").unlink()
+    saved = torch.load(run / "last.pt", weights_only=True)
+    change(saved)
+    torch.save(saved, run / "last.pt")
+
+
+def _small_moments(saved: dict[str, Any]) -> None:
+    """A fused step would read and write beyond them."""
+    for kept in saved["optimizer"]["state"].values():
+        kept["exp_avg"] = torch.zeros(1)
+
+
+def _large_moments(saved: dict[str, Any]) -> None:
+    saved["optimizer"]["state"][0]["exp_avg_sq"] = torch.zeros(1).expand(2**40)
+
+
+def _whole_moments(saved: dict[str, Any]) -> None:
+    kept = saved["optimizer"]["state"][0]
+    kept["exp_avg"] = torch.zeros(kept["exp_avg"].shape, dtype=torch.int64)
+
+
+def _other_order(saved: dict[str, Any]) -> None:
+    """Each weight would get what was kept for another."""
+    saved["optimizer"]["param_groups"][0]["params"].reverse()
+
+
+def _many_steps(saved: dict[str, Any]) -> None:
+    saved["optimizer"]["state"][0]["step"] = torch.zeros(5)
+
+
+def _no_tensor(saved: dict[str, Any]) -> None:
+    saved["optimizer"]["state"][0]["exp_avg"] = 0.0
+
+
+def _one_more(saved: dict[str, Any]) -> None:
+    kept = saved["optimizer"]["state"][0]
+    kept["max_exp_avg_sq"] = kept["exp_avg_sq"]
+
+
+def _one_less(saved: dict[str, Any]) -> None:
+    del saved["optimizer"]["state"][0]["exp_avg"]
+
+
+def _unknown_weight(saved: dict[str, Any]) -> None:
+    saved["optimizer"]["state"][-1] = saved["optimizer"]["state"][0]
+
+
+def _odd_rate(saved: dict[str, Any]) -> None:
+    saved["optimizer"]["param_groups"][0]["lr"] = torch.zeros(3)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        _small_moments, _large_moments, _whole_moments, _other_order, _many_steps, _no_tensor,
+        _one_more, _one_less, _unknown_weight, _odd_rate,
+    ],
+)  # fmt: skip
+def test_an_optimizer_that_is_not_the_networks(
+    run: Path, change: Callable[[dict[str, Any]], None]
+) -> None:
+    unfinished(run, change)
+    with pytest.raises(
+        InputError, match=r"run/last.pt is not of this run's network: .*(optimizer|rate)"
+    ):
+        cw.resume(run, progress=False)
+
+
+def test_a_checkpoint_does_not_change_how_the_run_is_trained(run: Path) -> None:
+    """That stands in its config.json."""
+    shutil.copytree(run, "usual")
+    unfinished(Path("usual"), lambda saved: None)
+
+    def change(saved: dict[str, Any]) -> None:
+        for group in saved["optimizer"]["param_groups"]:
+            group |= {"betas": (0.0, 0.0), "eps": 1.0, "weight_decay": 9.0, "amsgrad": True}
+            group |= {"maximize": True, "fused": False, "differentiable": True, "lr_scale": 9.0}
+
+    unfinished(run, change)
+    found, usual = (cw.resume(folder, progress=False) for folder in (run, Path("usual")))
+    last = [torch.load(one.path / "last.pt", weights_only=True) for one in (found, usual)]
+    for part in ("model", "optimizer"):
+        torch.testing.assert_close(last[0][part], last[1][part], rtol=0, atol=0)
 
 
 def test_what_was_checked_of_a_checkpoint_is_what_is_read() -> None:

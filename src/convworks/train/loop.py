@@ -146,7 +146,7 @@ def take_step(job: Job, pixels: Tensor, labels: Tensor, lr: float) -> tuple[Tens
     if not job.processes.first:  # whose dropout is not to be the others'
         _seed(job.device, mix(*place, job.processes.share.rank))
     for group in job.optimizer.param_groups:
-        group["lr"] = lr * group.get("lr_scale", 1.0)  # runs of version 0.1 have none
+        group["lr"] = lr * group["lr_scale"]
     images = job.prepare(pixels)
     return train_step(
         job.network,

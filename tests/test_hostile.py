@@ -546,6 +546,83 @@ def test_a_checkpoint_does_not_change_how_the_run_is_trained(run: Path) -> None:
         torch.testing.assert_close(last[0][part], last[1][part], rtol=0, atol=0)
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"epoch": 3}, {"epoch": 0}, {"epoch": "1"}, {"epoch": 10**9}, {"batch": -1},
+        {"batch": 10**6}, {"batch": 1, "seconds": 0.0}, {"seconds": float("nan")}, {"more": 1},
+        {"tally": None}, {"tally": torch.zeros(9)}, {"history": 5}, {"history": [{}]},
+        {"history": ()},
+    ],
+)  # fmt: skip
+def test_a_place_where_no_run_stands(run: Path, said: dict[str, Any]) -> None:
+    unfinished(run, lambda saved: saved["state"].update(said))
+    with pytest.raises(InputError, match="run/last.pt"):
+        cw.resume(run, progress=False)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"unreadable": None, "near_duplicates": {}},
+        {"unreadable": {"a.png": 1}, "near_duplicates": {}},
+        {"unreadable": {}, "near_duplicates": 5},
+        {"unreadable": {}, "near_duplicates": {"test": [["a", "b"]]}},
+        {"near_duplicates": {}},
+    ],
+)
+def test_a_list_of_pictures_that_is_none(run: Path, said: dict[str, Any]) -> None:
+    (run / "pictures.json").write_text(json.dumps(said))
+    with pytest.raises(InputError, match=r"Cannot use run/pictures.json: "):
+        cw.resume(run, progress=False)
+
+
+@pytest.mark.parametrize("depth", [60, 100_000])
+def test_values_nested_deep(run: Path, depth: int) -> None:
+    """Python gives up reading, copying or printing some."""
+    deep = "[" * depth + "]" * depth
+    for name in ("config.json", "metrics.jsonl", "summary.json", "pictures.json"):
+        before = (run / name).read_bytes() if (run / name).exists() else None
+        (run / name).write_text(f'{{"model": {deep}}}')
+        with pytest.raises(InputError, match=f"run/{name}.*nested too deep"):
+            cw.resume(run, progress=False)
+        (run / name).unlink() if before is None else (run / name).write_bytes(before)
+    save_file(load_file(run / "best.safetensors"), run / "best.safetensors", {"convworks": deep})
+    with pytest.raises(InputError, match=r"run/best.safetensors .*nested too deep"):
+        cw.load(run)
+
+
+def test_words_nested_deep(capsys: pytest.CaptureFixture[str]) -> None:
+    deep = "[" * 100_000 + "]" * 100_000
+    for value in (deep, "1" * 5000):
+        assert cli.run(["summary", "resnet18", "--set", f"se={value}"]) in (1, 2)
+        assert "Unexpected" not in capsys.readouterr().err
+    Path("deep.toml").write_text(f"question = {deep}")
+    with pytest.raises(InputError, match="deep.toml is nested too deep"):
+        cw.study("deep.toml")
+
+
+def test_a_good_checkpoint_that_cannot_be_read_now_is_not_called_damaged(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (run / "summary.json").unlink()
+    for error, said in (
+        (PermissionError(13, "Permission denied"), "Permission denied"),
+        (MemoryError(), "memory ran out"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "memory ran out"),
+    ):
+
+        def failing(*_: object, error: Exception = error, **__: object) -> None:
+            raise error
+
+        with monkeypatch.context() as patch:
+            patch.setattr(torch, "load", failing)
+            with pytest.raises(InputError, match=f"Cannot read run/last.pt.*{said}") as raised:
+                cw.resume(run, progress=False)
+        assert "--init" not in str(raised.value)
+    cw.resume(run, progress=False)
+
+
 def test_what_was_checked_of_a_checkpoint_is_what_is_read() -> None:
     """Python finds the last archive in a file, PyTorch the one where its offsets lead to."""
     for name, value in (("first.pt", 1.0), ("other.pt", 2.0)):

@@ -1,11 +1,35 @@
-"""Files written whole or not at all."""
+"""Files written whole or not at all, and the JSON in them."""
 
+import json
 import os
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from convworks.errors import InputError
+
+DEEPEST = 50
+"""So deep may what is read be nested; Python gives up at some hundreds, at many places."""
+
+
+def parse_json(text: str | bytes) -> Any:
+    """The value that a JSON text says; ValueError for what says none, or is nested too deep."""
+    try:
+        value = json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None
+    layer = [value]
+    for _ in range(DEEPEST):
+        layer = [
+            inner
+            for one in layer
+            if isinstance(one, dict | list)
+            for inner in (one.values() if isinstance(one, dict) else one)
+        ]
+    if layer:
+        raise ValueError("it is nested too deep")
+    return value
 
 
 def replace_whole(path: Path, write: Callable[[Path], object]) -> None:

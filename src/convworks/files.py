@@ -73,6 +73,14 @@ def check_inside(path: Path, folder: Path) -> None:
         raise InputError(f"{path} is a link to {path.resolve()}, outside {folder}: remove it.")
 
 
+def make_folder(folder: Path, *, exist_ok: bool = False) -> None:
+    """Makes a folder, and those above it, so that a power cut leaves them."""
+    made = [one for one in (folder, *folder.parents) if not one.exists()]
+    folder.mkdir(parents=True, exist_ok=exist_ok)
+    for one in made:
+        flush_folder(one.parent)
+
+
 def flush(path: Path) -> None:
     """Waits until a file's content is on the disk."""
     with path.open("rb+") as file:

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from convworks.data.augment import Preparation
 from convworks.data.splits import DataSpec
 from convworks.errors import InputError, TrainingError
-from convworks.files import parse_json, replace_whole
+from convworks.files import make_folder, parse_json, replace_whole
 from convworks.nets.pickled import load_pickled
 from convworks.nets.registry import ModelSpec
 from convworks.train.observer import EpochRecord, RunSummary
@@ -107,13 +107,13 @@ def create_run_folder(out: Path | None, title: str) -> Path:
     try:
         if out is not None:
             check_free(out)
-            out.mkdir(parents=True, exist_ok=True)
+            make_folder(out, exist_ok=True)
             return out
         number = 1
         while True:
             path = Path("runs", title if number == 1 else f"{title}-{number}")
             try:
-                path.mkdir(parents=True)
+                make_folder(path)
             except FileExistsError:
                 number += 1
             else:

@@ -1,6 +1,7 @@
 """A run that was stopped, or crashed, goes on and ends as if it had not, to the last bit."""
 
 import os
+import shutil
 import signal
 from dataclasses import replace
 from pathlib import Path
@@ -156,6 +157,18 @@ def test_a_stop_during_validation_or_test_keeps_the_epoch(
             with pytest.raises(KeyboardInterrupt, match="saved"):
                 fit(small_net(), digits, stopped)
         assert_same(fit(small_net(), digits, stopped, resume=True), whole)
+
+
+def test_weights_of_others_are_not_taken_for_those_that_a_run_began_with(digits: Data) -> None:
+    """Killed between config.json and the first last.pt, a run resumes with the same or not."""
+    config = TrainConfig(epochs=1, batch_size=32)
+    whole = fit(small_net(), digits, replace(config, out=Path("whole")))
+    Path("run").mkdir()
+    shutil.copy("whole/config.json", "run")
+    killed = replace(config, out=Path("run"))
+    with pytest.raises(InputError, match="run was stopped before its first weights were kept, and"):
+        fit(small_net(seed=1), digits, killed, resume=True)
+    assert_same(fit(small_net(), digits, killed, resume=True), whole)
 
 
 def test_a_stop_does_not_save_ruined_weights(digits: Data, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -243,6 +243,7 @@ class Job:
                     f"{self.path} was stopped before its first weights were kept: remove it, and"
                     " begin again."
                 )
+            self._check_fresh(begun.get("begun_with"))
             return
         try:
             self.state = self._position(saved["state"])
@@ -261,6 +262,15 @@ class Job:
             raise InputError(
                 f"{self.path} has lost its {checkpoint.BEST}: restore it from a copy, or begin a"
                 " new run."
+            )
+
+    def _check_fresh(self, begun_with: object) -> None:
+        """InputError unless the network's weights are those that the run began with."""
+        weights = self.weights.complete(self.model.state_dict())
+        if self.processes.first and begun_with not in (None, hash_of_weights(weights)):
+            raise InputError(
+                f"{self.path} was stopped before its first weights were kept, and these are"
+                " others: give the weights that it began with, or remove it and begin again."
             )
 
     def _position(self, saved: Mapping[str, Any]) -> State:

@@ -116,7 +116,8 @@ def write_page(found: dict[str, Any]) -> None:
         "",
         "Checkpoints load with PyTorch's `weights_only`, once it is seen that they name nothing"
         " but tensors (`nets/pickled.py`), weights as safetensors, everything else is JSON or TOML"
-        " whose values are checked before they are used. Of a `.pt2` file PyTorch opens a copy of"
+        " whose values are checked before they are used. Nothing is written through links in a run"
+        " folder. Of a `.pt2` file PyTorch opens a copy of"
         " what was checked (`deploy/archive.py`), since `torch.export.load` unpickles, evaluates,"
         " writes into code and calls what such a file says. Programs of your own that open one, as"
         " in the model card, have no such guard: let them open only files that you trust."

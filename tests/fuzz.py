@@ -40,6 +40,8 @@ ODD: tuple[Any, ...] = (
     None, True, 0, -1, 1, 10**30, 1e308, -0.5, float("nan"), "", "x", "../..", "\0", "é" * 300,
     [], [1, "a"], {}, {"name": 3}, [[[[]]]], "1x1x1", "💥\n",
 )  # fmt: skip
+FILES = ["best.safetensors", "last.pt", "metrics.jsonl", "summary.json", "pictures.json"]
+"""Of a run folder, besides config.json."""
 BYTES = 2000
 """So many from the beginning are where changes are made mostly: headers are there."""
 
@@ -92,8 +94,7 @@ def run_folder(luck: random.Random) -> None:
     """Any file of a run changed, then read, tested, resumed."""
     rmtree("run", ignore_errors=True)
     copytree("whole", "run")
-    files = ["config.json"] * 3 + ["best.safetensors", "last.pt", "metrics.jsonl", "summary.json"]
-    for name in luck.sample(files, luck.choice((1, 1, 2))):
+    for name in luck.sample(["config.json"] * 3 + FILES, luck.choice((1, 1, 2))):
         change_file(Path("run", name), luck)
     what = luck.randrange(3)
     if what == 0:
@@ -179,6 +180,8 @@ def prepare() -> None:
     data = cw.load_data("digits", image_size=12, train_images=40)
     model = cw.create_model("lenet", num_classes=10, in_channels=1, image_size=12)
     cw.fit(model, data, cw.TrainConfig(epochs=1, out=Path("whole")), progress=False)
+    said = {"unreadable": {"a.png": "cut"}, "near_duplicates": {"test": [["b.png", "c.png", 1.0]]}}
+    Path("whole/pictures.json").write_text(json.dumps(said))
     raw = Path("mnist/MNIST/raw")
     raw.mkdir(parents=True)
     for part, count in (("train", 30), ("t10k", 20)):

@@ -6,17 +6,20 @@ import os
 import pickle
 import re
 import shutil
-import struct
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from struct import pack
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from torch.serialization import MAGIC_NUMBER, PROTOCOL_VERSION
 
 import convworks as cw
+from convworks import cli
 from convworks.deploy.runtime import open_deployed
 from convworks.errors import ConvworksError, InputError
 from convworks.nets.weights import read_file
@@ -81,7 +84,7 @@ def test_weights_that_run_code(run: Path) -> None:
 
 def safetensors(header: dict[str, object] | bytes, length: int | None = None) -> bytes:
     text = header if isinstance(header, bytes) else json.dumps(header).encode()
-    return struct.pack("<Q", len(text) if length is None else length) + text + bytes(64)
+    return pack("<Q", len(text) if length is None else length) + text + bytes(64)
 
 
 HEADERS = {
@@ -334,6 +337,66 @@ def test_a_run_folder_reaches_nothing_outside(run: Path) -> None:
     assert not Path("../elsewhere").exists()
 
 
+@pytest.fixture
+def precious() -> Path:
+    """A file of the user's."""
+    path = Path("precious")
+    path.write_text("mine")
+    return path.resolve()
+
+
+def test_nothing_is_written_through_links_in_a_run(run: Path, precious: Path) -> None:
+    unfinished(run, lambda saved: None)
+    for name in ("metrics.jsonl", "best.safetensors", "curves.svg", "model.pt2", "model.pt2.md"):
+        (run / name).unlink(missing_ok=True)
+        (run / name).symlink_to(precious)
+    for file in [*run.glob("[a-z]*"), run / "summary.json"]:
+        file.with_name(f".{file.name}.tmp").symlink_to(precious)
+    found = cw.resume(run, progress=False)
+    assert len(found.history) == 2
+    cw.export(found, "pt2")
+    assert not any(file.is_symlink() for file in run.glob("[a-z]*"))
+    assert precious.read_text() == "mine"
+
+
+def test_a_file_of_a_killed_run_is_no_hindrance(run: Path) -> None:
+    (run / "summary.json").unlink()
+    (run / ".summary.json.tmp").write_text("half")
+    cw.resume(run, progress=False)
+    assert (run / "summary.json").exists()
+    assert not (run / ".summary.json.tmp").exists()
+
+
+def test_the_lock_of_a_run_is_no_link(run: Path, precious: Path) -> None:
+    (run / "summary.json").unlink()
+    (run / ".lock").unlink(missing_ok=True)
+    (run / ".lock").symlink_to(precious)
+    with pytest.raises(ConvworksError, match="Cannot write in run"):
+        cw.resume(run, progress=False)
+    assert precious.read_text() == "mine"
+
+
+def test_figures_stay_in_the_run(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("elsewhere").mkdir()
+    (run / "figures").symlink_to(Path("elsewhere").resolve())
+    assert cli.run(["show", str(run), "curves"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "run/figures is a link to" in line
+    assert not list(Path("elsewhere").iterdir())
+    assert cli.run(["show", str(run), "curves", "--out", "elsewhere"]) == 0  # as one asks
+
+
+def test_a_trial_stays_in_the_search() -> None:
+    pytest.importorskip("optuna")
+    config = cw.TrainConfig(epochs=1, out=Path("search"))
+    Path("search").mkdir()
+    Path("elsewhere").mkdir()
+    Path("search/trial001").symlink_to(Path("elsewhere").resolve())
+    with pytest.raises(InputError, match="search/trial001 is a link to"):
+        cw.tune("lenet", config=config, trials=1, image_size=12, progress=False)
+    assert not list(Path("elsewhere").iterdir())
+
+
 def test_data_that_a_run_names_are_only_read(run: Path) -> None:
     config = json.loads((run / "config.json").read_text())
     config["data"]["name"] = "/etc"
@@ -343,12 +406,13 @@ def test_data_that_a_run_names_are_only_read(run: Path) -> None:
         cw.resume(run, progress=False)
 
 
+MANY_BYTES = b"\x80\x02cbuiltins\nbytearray\n\x8a\x05" + pack("<Q", 4_000_000_000)[:5] + b"\x85R."
+"""`bytearray(4_000_000_000)`, which PyTorch's own check lets pass."""
+
+
 def _many_bytes(path: Path) -> None:
-    """`bytearray(4_000_000_000)`, which PyTorch's own check lets pass."""
-    number = (4_000_000_000).to_bytes(5, "little")
-    program = b"cbuiltins\nbytearray\n\x8a\x05" + number + b"\x85R."
     torch.save({"a": torch.zeros(3)}, path)
-    rewritten(path, lambda name, old: b"\x80\x02" + program if name.endswith("data.pkl") else old)
+    rewritten(path, lambda name, old: MANY_BYTES if name.endswith("data.pkl") else old)
 
 
 def _inflated(path: Path) -> None:
@@ -360,7 +424,28 @@ def _inflated(path: Path) -> None:
             new.writestr(name, content)
 
 
-@pytest.mark.parametrize("write", [_many_bytes, _inflated])
+def _zip_behind(path: Path) -> None:
+    """Which is all that Python sees; PyTorch reads the older format before it."""
+    torch.save({"a": torch.zeros(3)}, path)
+    before = (MAGIC_NUMBER, PROTOCOL_VERSION, {})
+    old = b"".join(pickle.dumps(one, 2) for one in before) + MANY_BYTES + pickle.dumps([], 2)
+    path.write_bytes(old + path.read_bytes())
+
+
+def _capitals(path: Path) -> None:
+    """PyTorch takes either."""
+    _many_bytes(path)
+    path.write_bytes(path.read_bytes().replace(b"data.pkl", b"DATA.PKL"))
+
+
+def _two_pickles(path: Path) -> None:
+    torch.save({"a": torch.zeros(3)}, path)
+    with zipfile.ZipFile(path, "a") as archive:
+        (name,) = (one for one in archive.namelist() if one.endswith("data.pkl"))
+        archive.writestr(name.replace("data.pkl", "Data.pkl"), MANY_BYTES)
+
+
+@pytest.mark.parametrize("write", [_many_bytes, _inflated, _zip_behind, _capitals, _two_pickles])
 def test_a_checkpoint_that_claims_memory(run: Path, write: Callable[[Path], None]) -> None:
     write(run / "last.pt")
     with pytest.raises(InputError, match=r"Cannot read run/last.pt"):
@@ -369,6 +454,184 @@ def test_a_checkpoint_that_claims_memory(run: Path, write: Callable[[Path], None
     config = cw.TrainConfig(epochs=1, init=Path("weights.pth"), out=Path("new"))
     with pytest.raises(InputError, match="Cannot read weights.pth"):
         cw.fit(cw.create_model("lenet"), cw.load_data("digits"), config, progress=False)
+
+
+def unfinished(run: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    """Of two epochs one is over, and what is kept of it is changed."""
+    config = json.loads((run / "config.json").read_text())
+    config["train"]["epochs"] = 2
+    (run / "config.json").write_text(json.dumps(config))
+    (run / "summary.json").unlink()
+    saved = torch.load(run / "last.pt", weights_only=True)
+    change(saved)
+    torch.save(saved, run / "last.pt")
+
+
+def _small_moments(saved: dict[str, Any]) -> None:
+    """A fused step would read and write beyond them."""
+    for kept in saved["optimizer"]["state"].values():
+        kept["exp_avg"] = torch.zeros(1)
+
+
+def _large_moments(saved: dict[str, Any]) -> None:
+    saved["optimizer"]["state"][0]["exp_avg_sq"] = torch.zeros(1).expand(2**40)
+
+
+def _whole_moments(saved: dict[str, Any]) -> None:
+    kept = saved["optimizer"]["state"][0]
+    kept["exp_avg"] = torch.zeros(kept["exp_avg"].shape, dtype=torch.int64)
+
+
+def _other_order(saved: dict[str, Any]) -> None:
+    """Each weight would get what was kept for another."""
+    saved["optimizer"]["param_groups"][0]["params"].reverse()
+
+
+def _many_steps(saved: dict[str, Any]) -> None:
+    saved["optimizer"]["state"][0]["step"] = torch.zeros(5)
+
+
+def _no_tensor(saved: dict[str, Any]) -> None:
+    saved["optimizer"]["state"][0]["exp_avg"] = 0.0
+
+
+def _one_more(saved: dict[str, Any]) -> None:
+    kept = saved["optimizer"]["state"][0]
+    kept["max_exp_avg_sq"] = kept["exp_avg_sq"]
+
+
+def _one_less(saved: dict[str, Any]) -> None:
+    del saved["optimizer"]["state"][0]["exp_avg"]
+
+
+def _unknown_weight(saved: dict[str, Any]) -> None:
+    saved["optimizer"]["state"][-1] = saved["optimizer"]["state"][0]
+
+
+def _odd_rate(saved: dict[str, Any]) -> None:
+    saved["optimizer"]["param_groups"][0]["lr"] = torch.zeros(3)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        _small_moments, _large_moments, _whole_moments, _other_order, _many_steps, _no_tensor,
+        _one_more, _one_less, _unknown_weight, _odd_rate,
+    ],
+)  # fmt: skip
+def test_an_optimizer_that_is_not_the_networks(
+    run: Path, change: Callable[[dict[str, Any]], None]
+) -> None:
+    unfinished(run, change)
+    with pytest.raises(
+        InputError, match=r"run/last.pt is not of this run's network: .*(optimizer|rate)"
+    ):
+        cw.resume(run, progress=False)
+
+
+def test_a_checkpoint_does_not_change_how_the_run_is_trained(run: Path) -> None:
+    """That stands in its config.json."""
+    shutil.copytree(run, "usual")
+    unfinished(Path("usual"), lambda saved: None)
+
+    def change(saved: dict[str, Any]) -> None:
+        for group in saved["optimizer"]["param_groups"]:
+            group |= {"betas": (0.0, 0.0), "eps": 1.0, "weight_decay": 9.0, "amsgrad": True}
+            group |= {"maximize": True, "fused": False, "differentiable": True, "lr_scale": 9.0}
+
+    unfinished(run, change)
+    found, usual = (cw.resume(folder, progress=False) for folder in (run, Path("usual")))
+    last = [torch.load(one.path / "last.pt", weights_only=True) for one in (found, usual)]
+    for part in ("model", "optimizer"):
+        torch.testing.assert_close(last[0][part], last[1][part], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"epoch": 3}, {"epoch": 0}, {"epoch": "1"}, {"epoch": 10**9}, {"batch": -1},
+        {"batch": 10**6}, {"batch": 1, "seconds": 0.0}, {"seconds": float("nan")}, {"more": 1},
+        {"tally": None}, {"tally": torch.zeros(9)}, {"history": 5}, {"history": [{}]},
+        {"history": ()},
+    ],
+)  # fmt: skip
+def test_a_place_where_no_run_stands(run: Path, said: dict[str, Any]) -> None:
+    unfinished(run, lambda saved: saved["state"].update(said))
+    with pytest.raises(InputError, match="run/last.pt"):
+        cw.resume(run, progress=False)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"unreadable": None, "near_duplicates": {}},
+        {"unreadable": {"a.png": 1}, "near_duplicates": {}},
+        {"unreadable": {}, "near_duplicates": 5},
+        {"unreadable": {}, "near_duplicates": {"test": [["a", "b"]]}},
+        {"near_duplicates": {}},
+    ],
+)
+def test_a_list_of_pictures_that_is_none(run: Path, said: dict[str, Any]) -> None:
+    (run / "pictures.json").write_text(json.dumps(said))
+    with pytest.raises(InputError, match=r"Cannot use run/pictures.json: "):
+        cw.resume(run, progress=False)
+
+
+@pytest.mark.parametrize("depth", [60, 100_000])
+def test_values_nested_deep(run: Path, depth: int) -> None:
+    """Python gives up reading, copying or printing some."""
+    deep = "[" * depth + "]" * depth
+    for name in ("config.json", "metrics.jsonl", "summary.json", "pictures.json"):
+        before = (run / name).read_bytes() if (run / name).exists() else None
+        (run / name).write_text(f'{{"model": {deep}}}')
+        with pytest.raises(InputError, match=f"run/{name}.*nested too deep"):
+            cw.resume(run, progress=False)
+        (run / name).unlink() if before is None else (run / name).write_bytes(before)
+    save_file(load_file(run / "best.safetensors"), run / "best.safetensors", {"convworks": deep})
+    with pytest.raises(InputError, match=r"run/best.safetensors .*nested too deep"):
+        cw.load(run)
+
+
+def test_words_nested_deep(capsys: pytest.CaptureFixture[str]) -> None:
+    deep = "[" * 100_000 + "]" * 100_000
+    for value in (deep, "1" * 5000):
+        assert cli.run(["summary", "resnet18", "--set", f"se={value}"]) in (1, 2)
+        assert "Unexpected" not in capsys.readouterr().err
+    Path("deep.toml").write_text(f"question = {deep}")
+    with pytest.raises(InputError, match="deep.toml is nested too deep"):
+        cw.study("deep.toml")
+
+
+def test_a_good_checkpoint_that_cannot_be_read_now_is_not_called_damaged(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (run / "summary.json").unlink()
+    for error, said in (
+        (PermissionError(13, "Permission denied"), "Permission denied"),
+        (MemoryError(), "memory ran out"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "memory ran out"),
+    ):
+
+        def failing(*_: object, error: Exception = error, **__: object) -> None:
+            raise error
+
+        with monkeypatch.context() as patch:
+            patch.setattr(torch, "load", failing)
+            with pytest.raises(InputError, match=f"Cannot read run/last.pt.*{said}") as raised:
+                cw.resume(run, progress=False)
+        assert "--init" not in str(raised.value)
+    cw.resume(run, progress=False)
+
+
+def test_what_was_checked_of_a_checkpoint_is_what_is_read() -> None:
+    """Python finds the last archive in a file, PyTorch the one where its offsets lead to."""
+    for name, value in (("first.pt", 1.0), ("other.pt", 2.0)):
+        torch.save({"a": torch.full((3,), value)}, name)
+        rewritten(Path(name), lambda name, old: old)  # both are laid out alike
+    both = Path("both.pt")
+    both.write_bytes(Path("first.pt").read_bytes() + Path("other.pt").read_bytes())
+    assert torch.load(both, weights_only=True)["a"].tolist() == [1, 1, 1]
+    assert read_file(both)["a"].tolist() == [2, 2, 2]
 
 
 def test_weights_of_the_older_format_are_read(tmp_path: Path) -> None:

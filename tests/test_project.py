@@ -4,10 +4,13 @@ import importlib.util
 import json
 import subprocess
 import sys
+import tomllib
 from importlib import import_module
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 import convworks
 from pages import ROOT, blocks
@@ -60,6 +63,22 @@ def test_no_address_of_a_package_registry() -> None:
         text = file.read_text()
         for host in hosts:
             assert host not in text, file
+
+
+def test_the_checks_run_with_versions_that_are_allowed() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    pinned = {}
+    for line in (ROOT / "constraints.txt").read_text().splitlines():
+        if words := line.partition("#")[0].strip():
+            name, _, version = words.partition("==")
+            pinned[canonicalize_name(name)] = version
+    needed = list(map(Requirement, project["dependencies"]))
+    assert {canonicalize_name(one.name) for one in needed} <= pinned.keys()
+    for extra in project["optional-dependencies"].values():
+        needed += map(Requirement, extra)
+    for one in needed:
+        version = pinned.get(canonicalize_name(one.name))
+        assert version is None or version in one.specifier, one
 
 
 def test_names_are_all_there() -> None:

@@ -1,20 +1,47 @@
-"""Files written whole or not at all."""
+"""Files written whole or not at all, and the JSON in them."""
 
+import json
 import os
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from convworks.errors import InputError
+
+DEEPEST = 50
+"""So deep may what is read be nested; Python gives up at some hundreds, at many places."""
+
+
+def parse_json(text: str | bytes) -> Any:
+    """The value that a JSON text says; ValueError for what says none, or is nested too deep."""
+    try:
+        value = json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None
+    layer = [value]
+    for _ in range(DEEPEST):
+        layer = [
+            inner
+            for one in layer
+            if isinstance(one, dict | list)
+            for inner in (one.values() if isinstance(one, dict) else one)
+        ]
+    if layer:
+        raise ValueError("it is nested too deep")
+    return value
 
 
 def replace_whole(path: Path, write: Callable[[Path], object]) -> None:
     """Replaces a file in one step: after a crash, or a power cut, it is the old one or the new one.
 
-    `write` writes the file that it is given; when that raises, the old file stays.
+    `write` writes the file that it is given, which is new and empty; when that raises, the old file
+    stays.
     """
     temporary = path.with_name(f".{path.name}.tmp")
+    temporary.unlink(missing_ok=True)  # left by a killed process, or a link to another's file
     try:
+        temporary.touch(exist_ok=False)
         write(temporary)
         flush(temporary)
         temporary.replace(path)
@@ -38,6 +65,20 @@ def write_file(path: Path, content: str | bytes) -> None:
             f"Cannot write {path} ({error.strerror or error}): make room or the folder writable, or"
             " name another file."
         ) from error
+
+
+def check_inside(path: Path, folder: Path) -> None:
+    """InputError where a link in a folder, which others may have made, leads out of it."""
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise InputError(f"{path} is a link to {path.resolve()}, outside {folder}: remove it.")
+
+
+def make_folder(folder: Path, *, exist_ok: bool = False) -> None:
+    """Makes a folder, and those above it, so that a power cut leaves them."""
+    made = [one for one in (folder, *folder.parents) if not one.exists()]
+    folder.mkdir(parents=True, exist_ok=exist_ok)
+    for one in made:
+        flush_folder(one.parent)
 
 
 def flush(path: Path) -> None:

@@ -142,8 +142,11 @@ def test_costs_are_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert cw.study("cost.toml", progress=False) == found
     assert not list(Path("runs").rglob("config.json"))
     kept = Path("runs/studies/cost/quick/sigmoid/cost.json")
-    kept.write_text("{")
-    assert cw.study("cost.toml", progress=False).cells[1] == found.cells[1]
+    wrong = json.loads(kept.read_text())
+    wrong["found"]["training_rate"]["values"] = ["fast"]
+    for text in ("{", "[" * 100_000, json.dumps(wrong)):
+        kept.write_text(text)
+        assert cw.study("cost.toml", progress=False).cells[1] == found.cells[1]
     assert json.loads(kept.read_text())["found"]["training_rate"]["centre"] > 0
 
 

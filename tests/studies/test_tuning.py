@@ -120,9 +120,15 @@ def test_what_is_refused(digits: Data, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InputError, match="run/trial001 holds a run: choose another --out"):
         search(digits, 1, "run/trial001")
     saved = json.loads(Path("run/tune.json").read_text())
-    Path("run/tune.json").write_text(json.dumps(saved | {"trials": [{"number": 1}]}))
-    with pytest.raises(InputError, match="tune.json is of another version"):
-        search(digits, 1, "run")
+    (first,) = saved["trials"]
+    for other in (
+        {"number": 1}, first | {"number": 2}, first | {"state": "x"}, first | {"accuracies": ["x"]},
+        first | {"settings": first["settings"] | {"lr": 1e9}}, first | {"settings": {"lr": 1e-3}},
+        first | {"settings": first["settings"] | {"augment": 3}}, first | {"val_accuracy": None},
+    ):  # fmt: skip
+        Path("run/tune.json").write_text(json.dumps(saved | {"trials": [other]}))
+        with pytest.raises(InputError, match="Cannot use run/tune.json"):
+            search(digits, 1, "run")
     monkeypatch.setitem(__import__("sys").modules, "optuna", None)
     with pytest.raises(InputError, match=r"needs optuna, .*\[tune\] extra"):
         search(digits, 1, "fresh")

@@ -1,7 +1,9 @@
 """A run that was stopped, or crashed, goes on and ends as if it had not, to the last bit."""
 
 import os
+import shutil
 import signal
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,7 @@ from convworks.train.config import TrainConfig
 from convworks.train.loop import fit
 from convworks.train.observer import Observer, Progress
 from convworks.train.run import measure
-from small import StopAfterEpoch, assert_same, small_net
+from small import SmallNet, StopAfterEpoch, assert_same, small_net
 
 
 class InterruptAtStep(Observer):
@@ -156,6 +158,52 @@ def test_a_stop_during_validation_or_test_keeps_the_epoch(
             with pytest.raises(KeyboardInterrupt, match="saved"):
                 fit(small_net(), digits, stopped)
         assert_same(fit(small_net(), digits, stopped, resume=True), whole)
+
+
+@pytest.mark.parametrize("nth", [2, 3])  # the first is on resuming
+def test_a_stop_while_weights_are_exchanged_for_the_test(
+    digits: Data, monkeypatch: pytest.MonkeyPatch, nth: int
+) -> None:
+    """The best ones are not taken for the last: behind their loading, before the last are back."""
+    config, calls = TrainConfig(epochs=2, batch_size=32, lr=0.01, out=Path("run")), []
+    fit(small_net(), digits, config, test=False)
+    saved = checkpoint.load_last(Path("run"))
+    assert saved is not None
+    saved["state"]["history"][0]["val_accuracy"] = 1.0
+    checkpoint.save_last(Path("run"), saved)
+    weights, metadata = checkpoint.load_weights(Path("run"))
+    zeros = {name: torch.zeros_like(tensor) for name, tensor in weights.items()}
+    checkpoint.save_best(Path("run"), zeros, metadata)
+    load_weights = SmallNet.load_state_dict
+
+    def stop(self: SmallNet, *arguments: Any) -> Any:
+        calls.append(1)
+        if len(calls) == nth == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+        done = load_weights(self, *arguments)
+        if len(calls) == nth == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+        return done
+
+    with monkeypatch.context() as patch, suppress(KeyboardInterrupt):
+        patch.setattr(SmallNet, "load_state_dict", stop)
+        fit(small_net(), digits, config, resume=True)
+    assert len(calls) >= nth
+    kept = checkpoint.load_last(Path("run"))
+    assert kept is not None
+    torch.testing.assert_close(kept["model"], saved["model"], rtol=0, atol=0)
+
+
+def test_weights_of_others_are_not_taken_for_those_that_a_run_began_with(digits: Data) -> None:
+    """Killed between config.json and the first last.pt, a run resumes with the same or not."""
+    config = TrainConfig(epochs=1, batch_size=32)
+    whole = fit(small_net(), digits, replace(config, out=Path("whole")))
+    Path("run").mkdir()
+    shutil.copy("whole/config.json", "run")
+    killed = replace(config, out=Path("run"))
+    with pytest.raises(InputError, match="run was stopped before its first weights were kept, and"):
+        fit(small_net(seed=1), digits, killed, resume=True)
+    assert_same(fit(small_net(), digits, killed, resume=True), whole)
 
 
 def test_a_stop_does_not_save_ruined_weights(digits: Data, monkeypatch: pytest.MonkeyPatch) -> None:

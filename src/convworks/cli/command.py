@@ -1,6 +1,5 @@
 """What all commands share."""
 
-import json
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -13,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from convworks.errors import UsageError
+from convworks.files import parse_json
 from convworks.measure.display import width_in_files
 
 Options = Annotated[
@@ -54,8 +54,8 @@ def parse_options(given: Sequence[str]) -> dict[str, object]:
         if not (name and equals and value):
             raise UsageError(f"--set takes OPTION=VALUE such as se=16, not {text!r}.")
         try:
-            options[name.replace("-", "_")] = json.loads(value)
-        except json.JSONDecodeError:
+            options[name.replace("-", "_")] = parse_json(value)
+        except ValueError:
             options[name.replace("-", "_")] = value
     return options
 

@@ -77,12 +77,16 @@ class Show(Command):
         """The figures by the names of their files, and the folder for them."""
         from convworks.data.sources import SOURCES
         from convworks.data.stores import is_stored
+        from convworks.files import check_inside
         from convworks.nets.zoo import ZOO
         from convworks.train.checkpoint import CONFIG
 
         first = self.what[0]
         if (Path(first) / CONFIG).is_file():
-            return self._of_run(Path(first), self.what[1:]), Path(first) / "figures"
+            figures = Path(first) / "figures"
+            if self.out is None:
+                check_inside(figures, Path(first))
+            return self._of_run(Path(first), self.what[1:]), figures
         pictures = Path(first).is_dir() or is_stored(first)
         if first in SOURCES or (first not in ZOO and pictures):
             return self._of_data(first), Path("figures")

@@ -61,6 +61,8 @@ def parse_study(text: str, name: str, file: str) -> Study:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"{file} is no TOML file: {error}.") from error
+    except RecursionError as error:
+        raise InputError(f"{file} is nested too deep.") from error
     return _Reader(file).study(name, table)
 
 

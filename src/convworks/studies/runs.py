@@ -18,6 +18,7 @@ from convworks.bench.speed import measure_rate
 from convworks.data.sources import load_data
 from convworks.data.splits import Data
 from convworks.errors import DivergedError, InputError
+from convworks.files import check_inside, parse_json
 from convworks.measure.memory import predict_memory
 from convworks.measure.summary import summarize
 from convworks.nets.initialization import seeded
@@ -42,6 +43,7 @@ from convworks.train.observer import Observer
 from convworks.train.opening import open_job, recipe_of
 from convworks.train.processes import ALONE
 from convworks.train.recipes import Recipe
+from convworks.train.records import record
 from convworks.train.run import Run
 
 DIVERGED, COST = "diverged.json", "cost.json"
@@ -164,6 +166,7 @@ def _tasks(study: Study, budget: Budget, work: Work) -> list[_Task]:
     tasks = []
     for variant, value, settings in study.cells(budget):
         folder = _cell_folder(work.folder, variant, value)
+        check_inside(folder, work.folder)
         key = (settings.data, settings.image_size, settings.train_images)
         try:
             if key not in known:
@@ -206,6 +209,7 @@ def complete(study: Study, budget: Budget, folder: Path) -> tuple[int, int]:
 def _train(task: _Task, seed: int, title: str, progress: bool) -> dict[str, float] | None:
     """The figures of a run, trained as far as it is not yet; None: it diverged."""
     folder = task.folder / f"seed{seed}"
+    check_inside(folder, task.folder)
     config = TrainConfig(**task.settings.train, seed=seed, out=folder)  # type: ignore[arg-type]
     begun = (folder / CONFIG).exists()
     if begun and config.precision == "auto":  # what another machine chose stays
@@ -285,12 +289,9 @@ def _measured(task: _Task, names: list[str]) -> tuple[dict[str, Found], dict[str
     asked = {"contestant": asdict(contestant), "place": place, "figures": wanted}
     path = task.folder / COST
     try:
-        kept = json.loads(path.read_text(encoding="utf-8"))
+        kept = parse_json(path.read_bytes())
         if {name: kept[name] for name in asked} == json.loads(json.dumps(asked)):
-            return {
-                name: Found(tuple(one["values"]), one["centre"], one["spread"])
-                for name, one in kept["found"].items()
-            }, place
+            return {name: record(Found, kept["found"][name], path) for name in wanted}, place
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         pass  # not there, or not whole: measured anew
     found = {name: _measure(contestant, name) for name in wanted}

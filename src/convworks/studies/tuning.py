@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import torch
 from torch import nn
@@ -17,6 +17,7 @@ from torch import nn
 from convworks.data.splits import Data
 from convworks.deploy.runtime import runtime
 from convworks.errors import DivergedError, InputError, UsageError
+from convworks.files import check_inside
 from convworks.nets.registry import spec_of
 from convworks.report.console import ConsoleProgress
 from convworks.report.curves import CurvesFile
@@ -28,6 +29,7 @@ from convworks.train.network import title_of
 from convworks.train.observer import History, Observer, Plan
 from convworks.train.opening import recipe_of
 from convworks.train.processes import check_alone
+from convworks.train.records import record
 from convworks.train.run import Run
 
 if TYPE_CHECKING:
@@ -50,8 +52,8 @@ class Trial:
 
     number: int
     """From 1, which is the recipe's own settings."""
-    settings: Mapping[str, Any]
-    state: str
+    settings: Mapping[str, float | str]
+    state: Literal["complete", "pruned", "diverged"]
     """complete, pruned (worse than the median of the others at the same epoch) or diverged."""
     accuracies: tuple[float, ...]
     """Of validation, an epoch each."""
@@ -88,8 +90,8 @@ class _Report(Observer):
             self.epoch(plan.history)
 
     def epoch(self, history: History) -> None:
-        for record in history[len(self.history) :]:
-            self.trial.report(record.val_accuracy, record.epoch)
+        for one in history[len(self.history) :]:
+            self.trial.report(one.val_accuracy, one.epoch)
         self.history = history
         if self.trial.should_prune():
             raise _Pruned
@@ -136,11 +138,23 @@ class _Search:
                     " as then to go on with it, or another --out."
                 )
         try:
-            return [
-                Trial(**{**one, "accuracies": tuple(one["accuracies"])}) for one in saved["trials"]
-            ]
+            return [self._known(i, one) for i, one in enumerate(saved["trials"], start=1)]
         except (KeyError, TypeError) as error:
             raise InputError(f"{self.path / TUNE} is of another version ({error}).") from error
+
+    def _known(self, number: int, saved: object) -> Trial:
+        """The trial of that number; InputError for what is none of this search."""
+        one = record(Trial, saved, self.path / TUNE)
+        if (
+            one.number != number
+            or one.settings.keys() != set(self.open)
+            or not all(self._may_be(name, value) for name, value in one.settings.items())
+            or (one.state == "complete" and one.val_accuracy is None)
+        ):
+            raise InputError(
+                f"Cannot use {self.path / TUNE}: trial {number} is none of this search."
+            )
+        return one
 
     def write(self, best: Trial | None = None, run: Run | None = None) -> None:
         """Writes tune.json, at the end with the best."""
@@ -163,7 +177,7 @@ class _Search:
         settings = {name: self._suggest(asked, name) for name in self.open}
         report = _Report(asked)
         title = f"trial {number} of {trials}: {as_options(settings)}"
-        state = "complete"
+        state: Literal["complete", "pruned", "diverged"] = "complete"
         try:
             self.train(number, settings, report, title=title)
         except _Pruned:
@@ -188,6 +202,7 @@ class _Search:
     ) -> Run:
         """A trial's run, taken up where it stands; with no title it also takes the test."""
         folder = self.path / f"trial{number:03}"
+        check_inside(folder, self.path)
         config = replace(self.config, **settings, out=folder)
         observers: list[Observer] = [CurvesFile(), report]
         if self.progress and title:
@@ -241,6 +256,13 @@ class _Search:
         low, high = self._bounds(name)
         value = float(f"{asked.suggest_float(name, low, high, log=True):.3g}")
         return min(max(value, low), high)
+
+    def _may_be(self, name: str, value: float | str) -> bool:
+        """Whether a search tries that value."""
+        if name == "augment" or isinstance(value, str):
+            return name == "augment" and value in self._choices()
+        low, high = self._bounds(name)
+        return low <= value <= high
 
     def _choices(self) -> tuple[str, ...]:
         """The augmentations that keep a picture's class."""

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from convworks.data.augment import Preparation
 from convworks.data.splits import DataSpec
 from convworks.errors import InputError, TrainingError
-from convworks.files import replace_whole
+from convworks.files import make_folder, parse_json, replace_whole
 from convworks.nets.pickled import load_pickled
 from convworks.nets.registry import ModelSpec
 from convworks.train.observer import EpochRecord, RunSummary
@@ -66,7 +66,7 @@ def write_json(path: Path, value: Mapping[str, object]) -> None:
 def read_json(path: Path) -> dict[str, Any]:
     """The JSON object in a run folder's file; InputError when there is none."""
     try:
-        value = json.loads(path.read_bytes())
+        value = parse_json(path.read_bytes())
     except (FileNotFoundError, NotADirectoryError) as error:
         raise InputError(
             f"{path.parent} is no run folder (it has no {path.name}): name the folder that"
@@ -112,13 +112,13 @@ def create_run_folder(out: Path | None, title: str) -> Path:
     try:
         if out is not None:
             check_free(out)
-            out.mkdir(parents=True, exist_ok=True)
+            make_folder(out, exist_ok=True)
             return out
         number = 1
         while True:
             path = Path("runs", title if number == 1 else f"{title}-{number}")
             try:
-                path.mkdir(parents=True)
+                make_folder(path)
             except FileExistsError:
                 number += 1
             else:
@@ -173,7 +173,15 @@ def load_last(folder: Path) -> dict[str, Any] | None:
         return None
     try:
         state: dict[str, Any] = load_pickled(path)
+    except OSError as error:
+        raise InputError(
+            f"Cannot read {path} ({error.strerror or error}): make it readable, then resume again."
+        ) from error
     except Exception as error:  # torch.load raises whatever the bytes lead it to
+        if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
+            raise InputError(
+                f"Cannot read {path}: memory ran out. Free some, then resume again."
+            ) from error
         raise InputError(
             f"Cannot read {path}: it is damaged or no checkpoint of convworks. The best weights"
             f" are in {BEST}; begin a new run from them with --init {folder}."
@@ -200,7 +208,7 @@ def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         with safe_open(file, framework="pt") as opened:
             weights = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
-            metadata = json.loads((opened.metadata() or {}).get("convworks", "{}"))
+            metadata = parse_json((opened.metadata() or {}).get("convworks", "{}"))
         return weights, metadata if isinstance(metadata, dict) else {}
     except (OSError, SafetensorError, ValueError) as error:
         raise InputError(
@@ -244,7 +252,7 @@ def read_metrics(folder: Path) -> tuple[EpochRecord, ...]:
     if not path.exists():
         return ()
     try:
-        lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        lines = [parse_json(line) for line in path.read_text(encoding="utf-8").splitlines()]
     except (OSError, ValueError) as error:
         raise InputError(f"Cannot read {path} ({error}): restore it from a copy.") from error
     return tuple(record(EpochRecord, line, path) for line in lines)

@@ -1,8 +1,9 @@
 """A run made ready: what the config leaves open decided, the folder opened, the position read."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from math import inf
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -30,6 +31,7 @@ from convworks.train.optimizer import Trunk
 from convworks.train.pictures import Pictures
 from convworks.train.processes import Processes
 from convworks.train.recipes import Recipe
+from convworks.train.records import record
 from convworks.train.run import Metrics
 from convworks.train.small_maps import Network
 from convworks.train.weights import Weights, hash_of_weights
@@ -124,7 +126,7 @@ class Job:
     @property
     def over(self) -> bool:
         """Whether the last epoch is over, or the patience."""
-        return self.state.epoch == self.recipe.epochs or self._is_stuck()
+        return self.state.epoch >= self.recipe.epochs or self._is_stuck()
 
     def _is_stuck(self) -> bool:
         history, patience = self.state.history, self.config.patience
@@ -248,26 +250,55 @@ class Job:
                     f"{self.path} was stopped before its first weights were kept: remove it, and"
                     " begin again."
                 )
+            self._check_fresh(begun.get("begun_with"))
             return
         try:
+            self.state = self._position(saved["state"])
             self.weights.load(saved["model"])
             self.weights.load_optimizer(self.optimizer, saved["optimizer"])
-            self.scaler.load_state_dict(saved["scaler"])
-            history = tuple(EpochRecord(**record) for record in saved["state"].pop("history"))
-            self.state = State(**saved["state"], history=history)
-            self.state.tally = self.state.tally.to(self.device)
-        except torch.OutOfMemoryError:
+            self.scaler.load_state_dict(_scale(self.scaler.state_dict(), saved["scaler"]))
+        except (InputError, torch.OutOfMemoryError):
             raise
         except (AttributeError, LookupError, TypeError, ValueError, RuntimeError) as error:
             reason = str(error).splitlines()[0]
             raise InputError(
                 f"{self.path / checkpoint.LAST} is not of this run's network: {reason}"
             ) from error
+        history = self.state.history
         if history and best_epoch(history) is not history[-1] and not best.exists():
             raise InputError(
                 f"{self.path} has lost its {checkpoint.BEST}: restore it from a copy, or begin a"
                 " new run."
             )
+
+    def _check_fresh(self, begun_with: object) -> None:
+        """InputError unless the network's weights are those that the run began with."""
+        weights = self.weights.complete(self.model.state_dict())
+        if self.processes.first and begun_with not in (None, hash_of_weights(weights)):
+            raise InputError(
+                f"{self.path} was stopped before its first weights were kept, and these are"
+                " others: give the weights that it began with, or remove it and begin again."
+            )
+
+    def _position(self, saved: Mapping[str, Any]) -> State:
+        """Where the run stands; InputError for a place that no run of this config comes to."""
+        file, fresh = self.path / checkpoint.LAST, self.state.tally
+        history = tuple(record(EpochRecord, one, file) for one in saved["history"])
+        state = record(State, {**saved, "history": history}, file)
+        if (
+            (state.tally.shape, state.tally.dtype) != (fresh.shape, fresh.dtype)
+            or [one.epoch for one in history] != [*range(1, len(history) + 1)]
+            or not len(history) == state.epoch <= self.recipe.epochs
+            or not 0 <= state.batch <= len(self.train)
+            or not 0 <= state.seconds < inf
+            or (state.batch and not state.seconds)
+        ):
+            raise InputError(
+                f"Cannot use {file}: {state.epoch} epochs and {state.batch} steps in"
+                f" {state.seconds:g} s are no place in this run. Restore it from a copy."
+            )
+        state.tally = state.tally.to(self.device)
+        return state
 
     def publish(self) -> None:
         """Writes what follows from the last saved epoch, also when a crash left it unwritten."""
@@ -297,6 +328,18 @@ class Job:
                         f" {ours.get(name)}: resume it as it was, or begin a new run from its"
                         f" weights with --init {self.path}."
                     )
+
+
+def _scale(own: Mapping[str, Any], saved: Mapping[str, Any]) -> dict[str, Any]:
+    """A scaler's state with the scale that a file says, none but that of fp16; or ValueError."""
+    if not own:
+        return {}
+    scale, tracked = saved["scale"], saved["_growth_tracker"]
+    if not 0 <= scale <= torch.finfo(torch.float32).max:
+        raise ValueError(f"its scale is {scale!r:.40}")
+    if tracked not in range(own["growth_interval"] + 1):
+        raise ValueError(f"its scale grew {tracked!r:.40} steps ago")
+    return {**own, "scale": float(scale), "_growth_tracker": int(tracked)}
 
 
 def best_epoch(history: History) -> EpochRecord:

@@ -93,8 +93,7 @@ def _run(job: Job, stop: "Stop", test: bool) -> None:
             _close_epoch(job, val)
         if not test:
             return
-        with stop.at_once():
-            found = _test(job)
+        found = _test(job, stop)
         job.pictures.exchange(job.processes)
     except Stopped:
         job.save()
@@ -146,7 +145,7 @@ def take_step(job: Job, pixels: Tensor, labels: Tensor, lr: float) -> tuple[Tens
     if not job.processes.first:  # whose dropout is not to be the others'
         _seed(job.device, mix(*place, job.processes.share.rank))
     for group in job.optimizer.param_groups:
-        group["lr"] = lr * group.get("lr_scale", 1.0)  # runs of version 0.1 have none
+        group["lr"] = lr * group["lr_scale"]
     images = job.prepare(pixels)
     return train_step(
         job.network,
@@ -217,15 +216,16 @@ def _tell(job: Job, notes: Iterable[str]) -> None:
             observer.note(text)
 
 
-def _test(job: Job) -> Metrics:
-    """How the best weights do on the test part."""
+def _test(job: Job, stop: "Stop") -> Metrics:
+    """How the best weights do on the test part. Raises Stopped with the last ones back."""
     job.processes.wait()  # for the first to have written the best
     last = copy.deepcopy(job.model.state_dict())
     weights, _ = checkpoint.load_weights(job.path)
     checkpoint.check_weights(job.model, weights, job.path)
-    job.weights.load(weights)
     try:
-        return _measure(job, job.test)
+        job.weights.load(weights)
+        with stop.at_once():
+            return _measure(job, job.test)
     finally:
         job.model.load_state_dict(last)  # what last.pt must hold if this is stopped
 
@@ -361,6 +361,7 @@ def _stop_signals(stop: Stop, processes: Processes) -> Iterator[Stop]:
         if processes.alone:
             signal.signal(number, usual[signal.Signals(number)])
         if stop.immediate:
+            stop.immediate = False  # once: what follows is saving
             raise Stopped
 
     for number in usual:

@@ -73,6 +73,13 @@ def begin_momentum(optimizer: torch.optim.Optimizer) -> None:
                     state["momentum_buffer"] = torch.zeros_like(weight)
 
 
+def names_kept(optimizer: torch.optim.Optimizer) -> set[str]:
+    """What one of `make_optimizer` keeps for each weight that it has changed."""
+    if isinstance(optimizer, torch.optim.AdamW):
+        return {"step", "exp_avg", "exp_avg_sq"}
+    return {"momentum_buffer"} if optimizer.defaults["momentum"] else set()
+
+
 def stages_of(model: nn.Module, summary: Summary, classes: int) -> dict[str, int]:
     """The stage of each parameter, counted from the end of the network, 0 for the head.
 

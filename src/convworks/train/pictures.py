@@ -26,6 +26,7 @@ from convworks.train.config import TrainConfig
 from convworks.train.observer import Observer
 from convworks.train.processes import Processes
 from convworks.train.recipes import Recipe
+from convworks.train.records import record
 
 UNEVEN = 3
 """A class with so many times the pictures of another is told of."""
@@ -33,6 +34,14 @@ LISTED, PAIRS = 10, 3
 """So many files, and so many pairs, are named while training; a file has all."""
 COMPARED = 10**9
 """So many pairs of pictures are compared at most, in about twenty seconds on two cores."""
+
+
+@dataclass(frozen=True)
+class _Listed:
+    """What `pictures.json` says."""
+
+    unreadable: dict[str, str]
+    near_duplicates: dict[str, list[tuple[str, str, float]]]
 
 
 @dataclass
@@ -57,11 +66,12 @@ class Pictures:
         """Takes what the run already left out: that stays so, whatever the files are now."""
         if not (folder / checkpoint.PICTURES).exists():
             return
-        saved = checkpoint.read_json(folder / checkpoint.PICTURES)
-        listed, self.duplicates = saved.get("unreadable", {}), saved.get("near_duplicates", {})
+        file = folder / checkpoint.PICTURES
+        listed = record(_Listed, checkpoint.read_json(file), file)
+        self.duplicates = listed.near_duplicates
         for path in self._files():
-            if (name := self._name(path)) in listed:
-                self.left_out.reasons[path] = str(listed[name])
+            if (name := self._name(path)) in listed.unreadable:
+                self.left_out.reasons[path] = listed.unreadable[name]
 
     def look(self, loaders: Sequence[Loader]) -> None:
         """Reads what is to be read: the parts' loaders, training first.

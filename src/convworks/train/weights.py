@@ -3,12 +3,13 @@
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from hashlib import sha256
+from math import inf
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from convworks.train.optimizer import begin_momentum
+from convworks.train.optimizer import begin_momentum, names_kept
 
 
 def hash_of_weights(state: Mapping[str, Tensor]) -> str:
@@ -37,22 +38,35 @@ class Weights:
         self.model.load_state_dict(dict(state))
 
     def load_optimizer(self, optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -> None:
-        """Puts whole tensors into the model's optimizer."""
+        """Puts whole tensors into the model's optimizer. Of its settings only rates are taken.
+
+        ValueError for what is not its own: the fused optimizers trust the shapes that they find.
+        """
         weights = [weight for group in optimizer.param_groups for weight in group["params"]]
-        fitted = {
-            number: {
-                name: self.fit(value, weights[number])
-                if isinstance(value, Tensor) and value.shape == weights[number].shape
-                else value
-                for name, value in kept.items()
+        own, saved = optimizer.state_dict()["param_groups"], state["param_groups"]
+        if [group["params"] for group in saved] != [group["params"] for group in own]:
+            raise ValueError("its optimizer is of other weights")
+        rates = [group["lr"] for group in saved]
+        if not all(type(rate) in (int, float) and 0 <= rate < inf for rate in rates):
+            raise ValueError(f"a learning rate in it is {rates!r:.40}")
+        groups = [{**group, "lr": rate} for group, rate in zip(own, rates, strict=True)]
+        names = names_kept(optimizer)
+        fitted = {}
+        for number, kept in state["state"].items():
+            if number not in range(len(weights)) or kept.keys() not in (set(), names):
+                raise ValueError("its optimizer is another one")
+            fitted[number] = {
+                name: self._checked(name, value, weights[number]) for name, value in kept.items()
             }
-            for number, kept in state["state"].items()
-        }
-        groups = [dict(group) for group in state["param_groups"]]
-        for saved, group in zip(groups, optimizer.param_groups, strict=False):
-            saved["fused"] = group["fused"]  # is for the device and the weights that there are now
-        optimizer.load_state_dict({**state, "state": fitted, "param_groups": groups})
+        optimizer.load_state_dict({"state": fitted, "param_groups": groups})
         begin_momentum(optimizer)  # what was frozen may have none yet
+
+    def _checked(self, name: str, value: object, weight: Tensor) -> Tensor:
+        """What the optimizer kept for a weight, in its shape and place; `step` is one number."""
+        shape = () if name == "step" else weight.shape
+        if not isinstance(value, Tensor) or not value.is_floating_point() or value.shape != shape:
+            raise ValueError(f"{name} in its optimizer does not fit")
+        return value if name == "step" else self.fit(value, weight)
 
     def fit(self, tensor: Tensor, weight: Tensor) -> Tensor:
         """A whole tensor as what is kept for that weight: it must lie in memory as the weight does.

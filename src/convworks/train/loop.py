@@ -134,7 +134,7 @@ def _train_epoch(job: Job, stop: "Stop") -> None:
             job.save()
             saved = perf_counter()
     if job.processes.any(stop.requested):
-        _check_weights(job)
+    _check_weights(job)
         raise Stopped
 
 
@@ -280,9 +280,13 @@ def _diverged(job: Job, what: str, batch: int) -> DivergedError:
 
 
 def _check_weights(job: Job) -> None:
-    """DivergedError unless the weights are fit to be saved: a finite loss may ruin them."""
-    if not all(p.isfinite().all() for p in job.model.parameters()):
-        raise _diverged(job, "a weight", job.state.batch)
+    """DivergedError unless the weights are fit to be saved: a finite loss may ruin them.
+
+    A batch norm's running averages too, with which validation may stay finite.
+    """
+    for name, tensor in (*job.model.named_parameters(), *job.model.named_buffers()):
+        if not tensor.isfinite().all():
+            raise _diverged(job, name, job.state.batch)
 
 
 def _report(job: Job) -> None:

@@ -66,7 +66,8 @@ def open_job(
     _check_shares(pictures_a_step, processes)
     if config.fsdp == "on":
         _check_parts(model, processes, precision)
-    check_norms(model, pictures_a_step)
+    parts = 1 if config.sync_norms == "on" else processes.share.of
+    check_norms(model, pictures_a_step // parts)
     pictures = Pictures(data, config, observers)
     train, val, test = open_parts(data, config, recipe, device, pictures.left_out, processes.share)
     if not resume:

@@ -201,6 +201,7 @@ class Job:
         else:
             weights = self.weights.complete(self.model.state_dict())
             if self.processes.first:
+                checkpoint.check_free(self.path)  # it is claimed only now
                 begun = {**self.settings(), "begun_with": hash_of_weights(weights)}
                 checkpoint.write_json(self.path / checkpoint.CONFIG, begun)
             self.save()  # weights that --init or the caller gave cannot be drawn again

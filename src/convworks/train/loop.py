@@ -57,6 +57,7 @@ def fit(
         config, home = config or TrainConfig(), place_of(model)
         stack.enter_context(arithmetic(config.deterministic))
         processes = stack.enter_context(together(config.device))
+        claim = stack.enter_context(ExitStack())  # ends after the observers, which write too
         if not processes.first:
             observers = ()
         for observer in observers:
@@ -64,7 +65,7 @@ def fit(
         trained = copy.deepcopy(model) if config.fsdp == "on" else model
         job = open_job(trained, data, config, observers, resume, processes)
         if processes.first:
-            stack.enter_context(checkpoint.claimed(job.path))
+            claim.enter_context(checkpoint.claimed(job.path))
         job.begin(resume)
         if config.fsdp == "off":  # which gains speed by more memory
             stack.enter_context(memory_kept(job.device))
@@ -133,8 +134,8 @@ def _train_epoch(job: Job, stop: "Stop") -> None:
             _check_weights(job)
             job.save()
             saved = perf_counter()
-    if job.processes.any(stop.requested):
     _check_weights(job)
+    if job.processes.any(stop.requested):
         raise Stopped
 
 

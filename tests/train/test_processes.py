@@ -60,6 +60,13 @@ def records(run: str) -> list[dict[str, float]]:
     return [json.loads(line) for line in lines]
 
 
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port: int = found.getsockname()[1]
+        return port
+
+
 def assert_same_run(one: str, other: str) -> None:
     """Weights, losses and accuracies within the rounding of some hundred steps."""
     ours, theirs = (load_file(Path(run) / "best.safetensors") for run in (one, other))
@@ -221,9 +228,7 @@ def test_two_machines_train_as_one() -> None:
     arguments = [*EXACT, "--epochs", "2", "--image-size", "16"]
     one = convworks("train", *arguments, "--out", "one")
     assert one.returncode == 0, one.stderr
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        meet = f"--rdzv-endpoint=127.0.0.1:{found.getsockname()[1]}"
+    meet = f"--rdzv-endpoint=127.0.0.1:{free_port()}"
     where = ["--nnodes=2", "--rdzv-backend=c10d", "--rdzv-id=both", meet]
     machines = [started(1, *TRAIN, *arguments, "--out", "two", where=where) for _ in range(2)]
     ended = [machine.communicate(timeout=200) for machine in machines]
@@ -346,13 +351,19 @@ def _children(process: "subprocess.Popen[str]") -> list[int]:
     return [int(pid) for pid in found]
 
 
-@pytest.mark.parametrize("victim", [0, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("victim", "standalone"), [(0, False), pytest.param(1, True, marks=pytest.mark.slow)]
+)
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_a_killed_process_ends_the_job_and_torchrun_goes_on_with_it(victim: int) -> None:
+def test_a_killed_process_ends_the_job_and_torchrun_goes_on_with_it(
+    victim: int, standalone: bool
+) -> None:
+    """Also when torchrun gives the job no id of its own, as without --standalone."""
+    where = HERE if standalone else [f"--master-port={free_port()}"]
     arguments = [*EXACT, "--epochs", "30", "--image-size", "16"]
     whole = convworks("train", *arguments, "--out", "whole")
     assert whole.returncode == 0, whole.stderr
-    process = started(2, *TRAIN, *arguments, "--out", "killed", restarts=1)
+    process = started(2, *TRAIN, *arguments, "--out", "killed", restarts=1, where=where)
     assert process.stderr is not None
     seen = []
     for line in process.stderr:
@@ -406,6 +417,45 @@ def test_a_batch_that_cannot_be_shared() -> None:
 
 
 def test_restarts_need_a_named_folder() -> None:
-    done = Command("train", environment={"TORCHELASTIC_RESTART_COUNT": "1"}).end()
+    done = Command("train", environment={"TORCHELASTIC_MAX_RESTARTS": "1"}).end()
     assert done.returncode == 2
     assert "needs --out DIR" in done.stderr
+    assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize("standalone", [True, pytest.param(False, marks=pytest.mark.slow)])
+def test_restarts_leave_the_run_of_another_job_alone(standalone: bool) -> None:
+    """The second attempt finds a run as the first did, which was refused."""
+    older = convworks("train", "--epochs", "1", "--out", "older")
+    assert older.returncode == 0, older.stderr
+    Path("older/summary.json").unlink()  # as if it had been stopped
+    where = HERE if standalone else [f"--master-port={free_port()}"]
+    process = started(
+        2, *TRAIN, "--epochs", "1", "--out", "older", "--save-every", "1", restarts=1, where=where
+    )
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert err.count("older already holds a run: add --resume") == 2  # both attempts
+    assert "resumed after" not in err
+    assert out == ""
+
+
+def test_a_job_goes_on_with_its_own_run_alone() -> None:
+    """torchrun's count of restarts stays 0 when a machine joins or leaves."""
+    words = ("train", "--epochs", "400", "--out", "run")
+    first = Command(*words, environment={"TORCHELASTIC_RUN_ID": "a"})
+    first.wait_for("epoch   2/")
+    first.send_signal(signal.SIGKILL)
+    first.end()
+    other = Command(*words, environment={"TORCHELASTIC_RUN_ID": "b"}).end()
+    assert other.returncode == 1
+    assert "run already holds a run: add --resume" in other.stderr
+    again = Command(*words, environment={"TORCHELASTIC_RUN_ID": "a"})
+    again.wait_for("resumed after epoch")
+    again.send_signal(signal.SIGINT)
+    again.end()
+    done = json.loads(Path("run/config.json").read_text())
+    Path("run/summary.json").write_text("{}")  # a complete run, of whichever job
+    complete = Command(*words, environment={"TORCHELASTIC_RUN_ID": done["job"]}).end()
+    assert complete.returncode == 1
+    assert "run already holds a run: add --resume" in complete.stderr

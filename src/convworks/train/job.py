@@ -28,7 +28,7 @@ from convworks.train.network import (
 from convworks.train.observer import EpochRecord, History, Observer, Plan, RunSummary
 from convworks.train.optimizer import Trunk
 from convworks.train.pictures import Pictures
-from convworks.train.processes import Processes
+from convworks.train.processes import Processes, job_id
 from convworks.train.recipes import Recipe
 from convworks.train.run import Metrics
 from convworks.train.small_maps import Network
@@ -203,6 +203,8 @@ class Job:
             if self.processes.first:
                 checkpoint.check_free(self.path)  # it is claimed only now
                 begun = {**self.settings(), "begun_with": hash_of_weights(weights)}
+                if job := job_id():
+                    begun["job"] = job
                 checkpoint.write_json(self.path / checkpoint.CONFIG, begun)
             self.save()  # weights that --init or the caller gave cannot be drawn again
         if self.processes.first:

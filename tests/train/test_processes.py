@@ -26,6 +26,9 @@ from convworks.data.share import Share
 from convworks.data.splits import MemoryImages
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run"]
+from convworks.errors import InputError
+from convworks.train.opening import _check_shares
+from convworks.train.processes import Processes
 HERE = ("--standalone",)
 TRAIN = ["-m", "convworks", "train"]
 
@@ -453,9 +456,27 @@ def test_a_job_goes_on_with_its_own_run_alone() -> None:
     again = Command(*words, environment={"TORCHELASTIC_RUN_ID": "a"})
     again.wait_for("resumed after epoch")
     again.send_signal(signal.SIGINT)
+@pytest.mark.slow
+def test_one_picture_a_process_is_too_few_for_its_own_norms() -> None:
+    words = ("lenet_bn", "--batch-size", "2", "--sync-norms", "off", "--out", "never")
+    code, _, err = torchrun(2, *TRAIN, *words)
+    assert code == 1
+    assert "convworks: Batch norm needs more than one picture a step" in err
+    assert not Path("never").exists()
+
+
     again.end()
     done = json.loads(Path("run/config.json").read_text())
     Path("run/summary.json").write_text("{}")  # a complete run, of whichever job
     complete = Command(*words, environment={"TORCHELASTIC_RUN_ID": done["job"]}).end()
     assert complete.returncode == 1
     assert "run already holds a run: add --resume" in complete.stderr
+@pytest.mark.parametrize(
+    ("batch", "processes", "advice"),
+    [(512, 3, "start 2 or 4 of them"), (30, 7, "start 6 or 10 of them"), (4, 8, "start 4 of them")],
+)
+def test_a_run_to_go_on_with_keeps_its_batch(batch: int, processes: int, advice: str) -> None:
+    with pytest.raises(InputError, match=f"equally by {processes} processes: {advice}"):
+        _check_shares(batch, Processes(Share(0, processes)), resume=True)
+
+

@@ -5,6 +5,8 @@ Every process is a real one, started by torchrun.
 
 import json
 import os
+import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -24,11 +26,11 @@ from conftest import write_digits
 from convworks.data.loader import open_loader
 from convworks.data.share import Share
 from convworks.data.splits import MemoryImages
-
-TORCHRUN = [sys.executable, "-m", "torch.distributed.run"]
 from convworks.errors import InputError
 from convworks.train.opening import _check_shares
 from convworks.train.processes import Processes
+
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run"]
 HERE = ("--standalone",)
 TRAIN = ["-m", "convworks", "train"]
 
@@ -58,16 +60,16 @@ def torchrun(processes: int, *arguments: str) -> tuple[int, str, str]:
     return process.returncode, out, err
 
 
-def records(run: str) -> list[dict[str, float]]:
-    lines = (Path(run) / "metrics.jsonl").read_text().splitlines()
-    return [json.loads(line) for line in lines]
-
-
 def free_port() -> int:
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         port: int = found.getsockname()[1]
         return port
+
+
+def records(run: str) -> list[dict[str, float]]:
+    lines = (Path(run) / "metrics.jsonl").read_text().splitlines()
+    return [json.loads(line) for line in lines]
 
 
 def assert_same_run(one: str, other: str) -> None:
@@ -223,6 +225,49 @@ def test_pictures_that_one_process_cannot_read_are_left_out_by_all() -> None:
     assert listed[0] == listed[1]
     assert sorted(listed[0]) == ["digit0/003.png", "digit0/030.png", "digit7/041.png"]
     assert_same_run("one", "two")
+
+
+APART = """
+import os, sys
+from convworks.cli import main
+
+os.chdir(os.environ["RANK"])
+main()
+"""
+
+
+@pytest.mark.parametrize("apart", ["data", "run", "state"])
+def test_processes_that_see_different_folders_are_refused(apart: str) -> None:
+    """As on two machines whose disks are their own."""
+    Path("apart.py").write_text(APART)
+    words = [*EXACT, "--epochs", "2", "--image-size", "16", "--data", "data", "--out", "run"]
+    shared = Path("shared").resolve()
+    write_digits(shared / "data", classes=(0, 7), count=60)
+    write_digits(shared / "other", classes=(0, 7), count=61)
+    for rank in ("0", "1"):
+        Path(rank).mkdir()
+        other = "other" if apart == "data" and rank == "1" else "data"
+        Path(rank, "data").symlink_to(shared / other)
+    if apart == "state":  # one of them has an older copy of the run
+        begun = Command("train", *words, cwd=Path("0"))
+        begun.wait_for("epoch 1/")
+        begun.send_signal(signal.SIGKILL)
+        begun.end()
+        shutil.copytree("0/run", "1/run")
+        done = convworks("train", "--resume", "--out", "run", "--epochs", "2", cwd=Path("0"))
+        assert done.returncode == 0, done.stderr
+        Path("0/run/summary.json").unlink()
+        words = ["--resume", "--out", "run"]
+    code, out, err = torchrun(2, str(Path("apart.py").resolve()), "train", *words)
+    assert code == 1
+    differs = {
+        "data": r"data set than process 0 on \S+ \(hash \w+, not hash \w+\)",
+        "run": r"run/config.json than process 0 on \S+ \(none, not hash \w+\)",
+        "state": r"place to go on from than process 0 on \S+ \(epoch \d, step 1, not epoch 3",
+    }
+    assert re.search(rf"convworks: Process 1 on \S+ has another {differs[apart]}", err), err
+    assert "epoch 1/2" not in err
+    assert out == ""
 
 
 @pytest.mark.slow
@@ -412,11 +457,29 @@ def test_norms_of_several_processes_are_not_computed_again() -> None:
 
 
 @pytest.mark.slow
+def test_one_picture_a_process_is_too_few_for_its_own_norms() -> None:
+    words = ("lenet_bn", "--batch-size", "2", "--sync-norms", "off", "--out", "never")
+    code, _, err = torchrun(2, *TRAIN, *words)
+    assert code == 1
+    assert "convworks: Batch norm needs more than one picture a step" in err
+    assert not Path("never").exists()
+
+
+@pytest.mark.slow
 def test_a_batch_that_cannot_be_shared() -> None:
     code, _, err = torchrun(2, *TRAIN, "--batch-size", "31", "--out", "never")
     assert code == 1
     assert "cannot be shared equally by 2 processes: choose --batch-size 30 or 32" in err
     assert not Path("never").exists()
+
+
+@pytest.mark.parametrize(
+    ("batch", "processes", "advice"),
+    [(512, 3, "start 2 or 4 of them"), (30, 7, "start 6 or 10 of them"), (4, 8, "start 4 of them")],
+)
+def test_a_run_to_go_on_with_keeps_its_batch(batch: int, processes: int, advice: str) -> None:
+    with pytest.raises(InputError, match=f"equally by {processes} processes: {advice}"):
+        _check_shares(batch, Processes(Share(0, processes)), resume=True)
 
 
 def test_restarts_need_a_named_folder() -> None:
@@ -456,27 +519,9 @@ def test_a_job_goes_on_with_its_own_run_alone() -> None:
     again = Command(*words, environment={"TORCHELASTIC_RUN_ID": "a"})
     again.wait_for("resumed after epoch")
     again.send_signal(signal.SIGINT)
-@pytest.mark.slow
-def test_one_picture_a_process_is_too_few_for_its_own_norms() -> None:
-    words = ("lenet_bn", "--batch-size", "2", "--sync-norms", "off", "--out", "never")
-    code, _, err = torchrun(2, *TRAIN, *words)
-    assert code == 1
-    assert "convworks: Batch norm needs more than one picture a step" in err
-    assert not Path("never").exists()
-
-
     again.end()
     done = json.loads(Path("run/config.json").read_text())
     Path("run/summary.json").write_text("{}")  # a complete run, of whichever job
     complete = Command(*words, environment={"TORCHELASTIC_RUN_ID": done["job"]}).end()
     assert complete.returncode == 1
     assert "run already holds a run: add --resume" in complete.stderr
-@pytest.mark.parametrize(
-    ("batch", "processes", "advice"),
-    [(512, 3, "start 2 or 4 of them"), (30, 7, "start 6 or 10 of them"), (4, 8, "start 4 of them")],
-)
-def test_a_run_to_go_on_with_keeps_its_batch(batch: int, processes: int, advice: str) -> None:
-    with pytest.raises(InputError, match=f"equally by {processes} processes: {advice}"):
-        _check_shares(batch, Processes(Share(0, processes)), resume=True)
-
-

@@ -21,7 +21,7 @@ from convworks.train.device import (
     environment,
     precision_name,
 )
-from convworks.train.initial import Initial
+from convworks.train.initial import Initial, hash_of
 from convworks.train.network import (
     count_parameters,
 )
@@ -209,6 +209,7 @@ class Job:
             self.save()  # weights that --init or the caller gave cannot be drawn again
         if self.processes.first:
             self.pictures.write(self.path)
+        self._check_place()
 
     def save(self) -> None:
         """Writes last.pt."""
@@ -276,6 +277,17 @@ class Job:
                 checkpoint.save_best(self.path, weights, self.metadata(history[-1]))
         if self.processes.first:
             checkpoint.write_metrics(self.path, history)
+
+    def _check_place(self) -> None:
+        """InputError unless all processes see one run folder, and stand at the same step."""
+        if self.processes.alone:
+            return
+        self.processes.wait()  # for what the first one writes
+        config = self.path / checkpoint.CONFIG
+        seen = f"hash {hash_of(config)[:12]}" if config.exists() else "none"
+        self.processes.check_same(str(config), seen)
+        step = f"epoch {self.state.epoch + 1}, step {self.state.batch + 1}"
+        self.processes.check_same("place to go on from", step)
 
     def _check_same(self, begun: dict[str, Any]) -> None:
         """InputError unless everything that the result depends on is as it was."""

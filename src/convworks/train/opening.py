@@ -64,6 +64,9 @@ def open_job(
     prepare = _preparation(data, recipe, initial, config.out if resume else None)
     pictures_a_step = min(recipe.batch_size, len(data.train))
     _check_shares(pictures_a_step, processes, resume)
+    if not processes.alone:  # a hash of all pictures takes time
+        processes.check_same("data set", f"hash {data.digest[:12]}")
+        processes.check_same("precision", precision_name(precision))
     if config.fsdp == "on":
         _check_parts(model, processes, precision)
     parts = 1 if config.sync_norms == "on" else processes.share.of

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from platform import node
 from typing import TypeVar
 
 import torch
@@ -69,6 +70,18 @@ class Processes:
         if not self.alone:
             dist.all_gather_object(values, mine)
         return values
+
+    def check_same(self, what: str, mine: str) -> None:
+        """InputError, in all of them, when one has something otherwise than the first one."""
+        found = self.every((mine, node()))
+        first, its_place = found[0]
+        for rank, (theirs, place) in enumerate(found):
+            if theirs != first:
+                raise InputError(
+                    f"Process {rank} on {place} has another {what} than process 0 on {its_place}"
+                    f" ({theirs}, not {first}): give all the same data and --precision, and an"
+                    " --out on a disk that they share."
+                )
 
     def align(self, tensors: Iterable[Tensor]) -> None:
         """All tensors become the first one's, in place."""

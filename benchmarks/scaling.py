@@ -5,7 +5,7 @@
 
 Nothing else should run meanwhile. Measured: one process of one thread, two of one thread each with
 the same number of pictures a process (weak scaling), and one of two threads with as many pictures
-as those two, taking turns. Predicted: a ring's all-reduce beside the step's arithmetic, from the
+as those two, taking turns. Predicted: an all-reduce by trees beside the step's arithmetic, from the
 network's parameters and multiply-adds and the figures in `MACHINE`.
 """
 
@@ -14,6 +14,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from math import log2
 from pathlib import Path
 from statistics import median
 
@@ -42,7 +43,7 @@ MACHINE = {
     "bytes/s in and out of a GPU inside a machine of 8, NVLink 4, one way": 450e9,
     "bytes/s between machines for each GPU, InfiniBand NDR": 50e9,
     "share of these that an all-reduce reaches, assumed": 0.8,
-    "seconds a bucket's all-reduce takes besides, for each doubling of the machines": 10e-6,
+    "seconds that a bucket takes besides for each hop from GPU to GPU, assumed": 10e-6,
 }
 BUCKET = 25 * 2**20
 """Bytes that DistributedDataParallel exchanges at once."""
@@ -89,11 +90,16 @@ def step_seconds(macs: int) -> float:
 
 
 def exchange_seconds(parameters: int, gpus: int) -> float:
-    """A ring's all-reduce of the gradients in fp32, the slowest link deciding."""
+    """An all-reduce of the gradients in fp32 by trees, the slowest link deciding.
+
+    Sums go up and down, so each GPU sends every byte twice, and the last byte takes a hop for each
+    doubling of the GPUs, up and down. Two trees that complement each other use all links both ways
+    (Sanders, Speck and Träff 2009); NCCL takes them for many GPUs, since a ring has 2(n − 1) hops.
+    """
     inside, between, share, latency = list(MACHINE.values())[2:]
     link = (inside if gpus <= 8 else between) * share
     buckets = -(-4 * parameters // BUCKET)
-    return 2 * (gpus - 1) / gpus * 4 * parameters / link + buckets * latency * gpus.bit_length()
+    return 2 * 4 * parameters / link + buckets * latency * 2 * log2(gpus)
 
 
 def predict(name: str) -> dict[str, float]:
@@ -139,8 +145,8 @@ def write_page(found: dict[str, object]) -> None:
         "## Predicted for many GPUs",
         "",
         f"{PICTURES} pictures a GPU and step at the size that `convworks models` lists, gradients"
-        " in fp32, exchanged by a ring while the backward pass computes: the share of the"
-        " arithmetic's speed that stays."
+        " in fp32, exchanged by trees (each byte once up and once down, 2·log₂ n hops for n GPUs)"
+        " while the backward pass computes: the share of the arithmetic's speed that stays."
         " Nothing of this was measured on a GPU. It leaves out loading, batch norm's own exchange"
         " (`--sync-norms off` avoids it) and the wait for the slowest. It rests on:",
         "",

@@ -174,12 +174,53 @@ def test_a_root_that_cannot_be_written(small_mnist: Path, tmp_path: Path) -> Non
         load_data("mnist", root=tmp_path / "file" / "below")
 
 
-def test_damaged_files_are_refused(small_mnist: Path, tmp_path: Path) -> None:
+def cut_short(file: Path) -> bytes:
+    """What is left of a file that was being written."""
+    left = file.read_bytes()[:1000]
+    file.write_bytes(left)
+    return left
+
+
+@pytest.mark.parametrize("archives", [True, False])
+def test_what_an_interrupted_download_left_is_made_anew(
+    small_mnist: Path, tmp_path: Path, archives: bool
+) -> None:
+    """From the archives if they are there, which needs no network."""
+    whole = load_data("mnist", root=tmp_path)
+    raw = tmp_path / "MNIST" / "raw"
+    cut_short(raw / "t10k-images-idx3-ubyte")
+    for file in (small_mnist if archives else raw).glob("*.gz"):
+        file.unlink()
+    (raw / "notes.txt").write_text("somebody's")
+    before = {path.name for path in raw.iterdir()}
+    again = load_data("mnist", root=tmp_path)
+    assert torch.equal(again.test.pixels, whole.test.pixels)
+    assert {path.name.removesuffix(".gz") for path in raw.iterdir()} == {
+        name.removesuffix(".gz") for name in before
+    }
+    assert (raw / "notes.txt").read_text() == "somebody's"
+
+
+def test_labels_for_fewer_pictures_are_made_anew(small_mnist: Path, tmp_path: Path) -> None:
+    whole = load_data("mnist", root=tmp_path)
+    labels = tmp_path / "MNIST" / "raw" / "train-labels-idx1-ubyte"
+    labels.write_bytes(gzip.decompress(idx(torch.arange(100) % 10)))
+    assert load_data("mnist", root=tmp_path).digest == whole.digest
+
+
+@pytest.mark.usefixtures("small_mnist")
+def test_damaged_files_are_refused_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     load_data("mnist", root=tmp_path)
-    file = tmp_path / "MNIST" / "raw" / "t10k-images-idx3-ubyte"
-    file.write_bytes(file.read_bytes()[:1000])
-    with pytest.raises(InputError, match="MNIST is not whole below"):
+    raw = tmp_path / "MNIST" / "raw"
+    left = cut_short(raw / "t10k-images-idx3-ubyte")
+    monkeypatch.setattr(datasets.MNIST, "mirrors", ["http://127.0.0.1:9/"])
+    for file in raw.glob("*.gz"):
+        file.unlink()
+    before = {path.name for path in raw.iterdir()}
+    with pytest.raises(InputError, match="MNIST is not whole below .* connect to the internet"):
         load_data("mnist", root=tmp_path)
+    assert (raw / "t10k-images-idx3-ubyte").read_bytes() == left
+    assert {path.name for path in raw.iterdir()} == before
 
 
 @pytest.mark.parametrize("name", [name for name in SOURCES if name != "digits"])

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.error import URLError
 
 import pytest
 import torch
@@ -69,9 +70,32 @@ def test_torchvisions_are_downloaded_once_and_checked(
         assert published_of(model) == "torchvision's resnet18"
         path.unlink(missing_ok=True)  # the second time from the cache
     kept = Path(torch.hub.get_dir(), "checkpoints", path.name)
-    kept.write_bytes(kept.read_bytes()[:1000])
-    with pytest.raises(InputError, match="is damaged: delete it"):
+    whole = kept.read_bytes()
+    kept.write_bytes(whole[:1000])
+
+    def offline(_request: object) -> None:
+        raise URLError("no network")
+
+    monkeypatch.setattr(torch.hub, "urlopen", offline)
+    with pytest.raises(InputError, match="is damaged, and .* cannot be downloaded .*no network"):
         create_model("resnet18", weights="torchvision")
+    assert kept.read_bytes() == whole[:1000]
+
+
+@pytest.mark.parametrize("damage", ["cut", "a bit"])
+def test_a_damaged_file_in_the_cache_is_downloaded_once_more(
+    server: tuple[Path, str], monkeypatch: pytest.MonkeyPatch, damage: str
+) -> None:
+    theirs = torchvision.models.squeezenet1_1(weights=None)
+    path = publish("squeezenet1_1", server, monkeypatch, theirs.state_dict())
+    create_model("squeezenet1_1", weights="torchvision")
+    kept = Path(torch.hub.get_dir(), "checkpoints", path.name)
+    content = bytearray(kept.read_bytes())
+    content[len(content) // 2] ^= 1
+    kept.write_bytes(content[:1000] if damage == "cut" else content)
+    model = create_model("squeezenet1_1", weights="torchvision")
+    assert kept.read_bytes() == path.read_bytes()
+    assert torch.equal(next(model.parameters()), next(theirs.parameters()))
 
 
 def test_a_wrong_hash_is_refused(server: tuple[Path, str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,7 +114,7 @@ def test_code_in_published_weights_does_not_run(
             return Path.touch, (Path(tmp_path / "ran"),)  # type: ignore[return-value]
 
     publish("squeezenet1_1", server, monkeypatch, {"x": Hostile()})  # type: ignore[dict-item]
-    with pytest.raises(InputError, match="is damaged: delete it"):
+    with pytest.raises(InputError, match="it is damaged, or holds more than weights"):
         create_model("squeezenet1_1", weights="torchvision")
     assert not (tmp_path / "ran").exists()
 

@@ -5,13 +5,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 import convworks as cw
 from convworks.data.splits import Data, MemoryImages
-from convworks.errors import InputError
+from convworks.errors import DivergedError, InputError
+from convworks.train.doubts import after_epoch
 from convworks.train.loop import fit
-from convworks.train.observer import Observer
+from convworks.train.observer import EpochRecord, Observer, Progress
 
 
 class Notes(Observer):
@@ -49,6 +50,110 @@ def test_a_network_that_does_not_learn() -> None:
     assert len(heard) == 1
     assert "after 3 epochs it does no better than guessing" in heard[0]
     assert "--find-lr" in heard[0]
+
+
+def epoch(number: int, loss: float = 0.5, accuracy: float = 0.9) -> EpochRecord:
+    return EpochRecord(number, loss, accuracy, loss, accuracy, 0.1, 100.0, 1.0)
+
+
+def notes_after(*records: EpochRecord, epochs: int) -> list[tuple[int, str]]:
+    """What is said of ten classes after each epoch."""
+    labels, scaler = torch.arange(1000) % 10, torch.amp.GradScaler("cpu", enabled=False)
+    return [
+        (count, text)
+        for count in range(1, len(records) + 1)
+        for text in after_epoch(records[:count], epochs, labels, scaler)
+    ]
+
+
+def test_a_network_that_dies_is_told_of_once() -> None:
+    """Whenever that is, and early in a long training."""
+    dead = [epoch(n + 1, 2.3, 0.1) for n in range(40)]
+    ((when, text),) = notes_after(*dead, epochs=100)
+    assert when == 10
+    assert "after 10 epochs it does no better than guessing (10.0%" in text
+    alive = [epoch(n + 1) for n in range(12)]
+    ((when, _),) = notes_after(*alive, *dead, epochs=60)
+    assert when == 15
+    assert not notes_after(*[epoch(n + 1, 2.3, 0.1) for n in range(5)], epochs=5)
+
+
+@pytest.mark.parametrize(
+    ("losses", "told"),
+    [
+        ((2.3, 1.9, 1.2), None),
+        ((3.5, 2.9, 2.0), None),  # a bad beginning
+        ((0.001, 0.02), None),  # of weights that knew it all
+        ((8.0, 9.0), 1),
+        ((2.3, 1e6, 1e9), 2),
+        ((2.3, 0.1, 0.2, 2.6, 2.4), 4),
+    ],
+)
+def test_a_rate_that_makes_the_loss_grow(losses: tuple[float, ...], told: int | None) -> None:
+    heard = notes_after(*[epoch(n + 1, loss) for n, loss in enumerate(losses)], epochs=20)
+    assert [when for when, _ in heard] == [told] * (told is not None)
+    assert all(
+        "guessing gives 2.3: the steps are too long. Try a smaller --lr" in t for _, t in heard
+    )
+
+
+def test_a_diverging_training_is_told_of() -> None:
+    """Its loss stays finite: batch norm forgives weights of any size, the head does not."""
+    config = cw.TrainConfig(epochs=2, optimizer="sgd", lr=30.0, schedule="constant", warmup=0.0)
+    heard = notes_of(lenet_bn(), digits(), config)
+    assert sum("the steps are too long" in text for text in heard) == 1
+
+
+class Overflowing(nn.Module):
+    """Its gradients do not fit fp16, its logits do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(256, 10)
+        self.head.weight.register_hook(lambda gradient: gradient * float("inf"))
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.head(images.flatten(1))
+        return logits
+
+
+def test_gradients_that_overflow_in_fp16() -> None:
+    config = cw.TrainConfig(epochs=2, batch_size=16, precision="fp16", out=Path("run"))
+    heard = notes_of(Overflowing(), digits(), config)
+    assert any("gradients overflow in fp16" in text for text in heard)
+    assert not any(
+        "overflow" in text for text in notes_of(lenet_bn(), digits(), replace(config, out=None))
+    )
+
+
+def test_running_averages_that_are_not_finite_are_not_saved() -> None:
+    """Validation stays finite with them: what is divided by infinity is 0."""
+
+    class Ruin(Observer):
+        def step(self, progress: Progress) -> None:
+            if progress.epoch == 1:
+                norm.running_var.fill_(float("inf"))
+
+    model = lenet_bn()
+    norm = next(x for x in model.modules() if isinstance(x, nn.BatchNorm2d))
+    name = next(n for n, x in model.named_modules() if x is norm)
+    with pytest.raises(DivergedError, match=f"{name}.running_var is not finite"):
+        fit(model, digits(), cw.TrainConfig(epochs=3, out=Path("run")), observers=[Ruin()])
+    saved = torch.load("run/last.pt", weights_only=True)
+    assert saved["state"]["epoch"] == 1
+    assert all(tensor.isfinite().all() for tensor in saved["model"].values())
+
+
+@pytest.mark.parametrize("part", ["train", "val", "test"])
+@pytest.mark.parametrize("kind", ["pixels", "labels"])
+def test_pixels_and_labels_of_other_kinds(part: str, kind: str) -> None:
+    """Floats of 0 to 1 would be taken for nearly black, and might be NaN."""
+    data = digits()
+    images = getattr(data, part)
+    bad = replace(data, **{part: replace(images, **{kind: getattr(images, kind).float()})})
+    with pytest.raises(InputError, match=f"The {part} part has .*float32.*: give torch.uint8"):
+        fit(lenet_bn(), bad, cw.TrainConfig(epochs=1, out=Path("never")))
+    assert not Path("never").exists()
 
 
 def test_batch_norm_over_one_picture() -> None:

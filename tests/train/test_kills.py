@@ -21,4 +21,5 @@ def test_runs_that_are_killed_at_random_end_as_if_they_were_not(kills: int) -> N
     assert found["kills"] == kills
     assert found["runs_finished"] > 0
     assert found["runs_that_differ"] == 0
+    assert found["bytes_lost"] == 0
     assert found["processes_that_failed"] == 0

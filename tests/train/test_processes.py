@@ -5,6 +5,8 @@ Every process is a real one, started by torchrun.
 
 import json
 import os
+import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -24,6 +26,9 @@ from conftest import write_digits
 from convworks.data.loader import open_loader
 from convworks.data.share import Share
 from convworks.data.splits import MemoryImages
+from convworks.errors import InputError
+from convworks.train.opening import _check_shares
+from convworks.train.processes import Processes
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run"]
 HERE = ("--standalone",)
@@ -53,6 +58,13 @@ def torchrun(processes: int, *arguments: str) -> tuple[int, str, str]:
     process = started(processes, *arguments)
     out, err = process.communicate(timeout=240)
     return process.returncode, out, err
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port: int = found.getsockname()[1]
+        return port
 
 
 def records(run: str) -> list[dict[str, float]]:
@@ -215,15 +227,56 @@ def test_pictures_that_one_process_cannot_read_are_left_out_by_all() -> None:
     assert_same_run("one", "two")
 
 
+APART = """
+import os, sys
+from convworks.cli import main
+
+os.chdir(os.environ["RANK"])
+main()
+"""
+
+
+@pytest.mark.parametrize("apart", ["data", "run", "state"])
+def test_processes_that_see_different_folders_are_refused(apart: str) -> None:
+    """As on two machines whose disks are their own."""
+    Path("apart.py").write_text(APART)
+    words = [*EXACT, "--epochs", "2", "--image-size", "16", "--data", "data", "--out", "run"]
+    shared = Path("shared").resolve()
+    write_digits(shared / "data", classes=(0, 7), count=60)
+    write_digits(shared / "other", classes=(0, 7), count=61)
+    for rank in ("0", "1"):
+        Path(rank).mkdir()
+        other = "other" if apart == "data" and rank == "1" else "data"
+        Path(rank, "data").symlink_to(shared / other)
+    if apart == "state":  # one of them has an older copy of the run
+        begun = Command("train", *words, cwd=Path("0"))
+        begun.wait_for("epoch 1/")
+        begun.send_signal(signal.SIGKILL)
+        begun.end()
+        shutil.copytree("0/run", "1/run")
+        done = convworks("train", "--resume", "--out", "run", "--epochs", "2", cwd=Path("0"))
+        assert done.returncode == 0, done.stderr
+        Path("0/run/summary.json").unlink()
+        words = ["--resume", "--out", "run"]
+    code, out, err = torchrun(2, str(Path("apart.py").resolve()), "train", *words)
+    assert code == 1
+    differs = {
+        "data": r"data set than process 0 on \S+ \(hash \w+, not hash \w+\)",
+        "run": r"run/config.json than process 0 on \S+ \(none, not hash \w+\)",
+        "state": r"place to go on from than process 0 on \S+ \(epoch \d, step 1, not epoch 3",
+    }
+    assert re.search(rf"convworks: Process 1 on \S+ has another {differs[apart]}", err), err
+    assert "epoch 1/2" not in err
+    assert out == ""
+
+
 @pytest.mark.slow
 def test_two_machines_train_as_one() -> None:
     """Two torchrun that meet at an address, and see the same folder."""
     arguments = [*EXACT, "--epochs", "2", "--image-size", "16"]
     one = convworks("train", *arguments, "--out", "one")
     assert one.returncode == 0, one.stderr
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        meet = f"--rdzv-endpoint=127.0.0.1:{found.getsockname()[1]}"
+    meet = f"--rdzv-endpoint=127.0.0.1:{free_port()}"
     where = ["--nnodes=2", "--rdzv-backend=c10d", "--rdzv-id=both", meet]
     machines = [started(1, *TRAIN, *arguments, "--out", "two", where=where) for _ in range(2)]
     ended = [machine.communicate(timeout=200) for machine in machines]
@@ -346,13 +399,19 @@ def _children(process: "subprocess.Popen[str]") -> list[int]:
     return [int(pid) for pid in found]
 
 
-@pytest.mark.parametrize("victim", [0, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("victim", "standalone"), [(0, False), pytest.param(1, True, marks=pytest.mark.slow)]
+)
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_a_killed_process_ends_the_job_and_torchrun_goes_on_with_it(victim: int) -> None:
+def test_a_killed_process_ends_the_job_and_torchrun_goes_on_with_it(
+    victim: int, standalone: bool
+) -> None:
+    """Also when torchrun gives the job no id of its own, as without --standalone."""
+    where = HERE if standalone else [f"--master-port={free_port()}"]
     arguments = [*EXACT, "--epochs", "30", "--image-size", "16"]
     whole = convworks("train", *arguments, "--out", "whole")
     assert whole.returncode == 0, whole.stderr
-    process = started(2, *TRAIN, *arguments, "--out", "killed", restarts=1)
+    process = started(2, *TRAIN, *arguments, "--out", "killed", restarts=1, where=where)
     assert process.stderr is not None
     seen = []
     for line in process.stderr:
@@ -398,6 +457,15 @@ def test_norms_of_several_processes_are_not_computed_again() -> None:
 
 
 @pytest.mark.slow
+def test_one_picture_a_process_is_too_few_for_its_own_norms() -> None:
+    words = ("lenet_bn", "--batch-size", "2", "--sync-norms", "off", "--out", "never")
+    code, _, err = torchrun(2, *TRAIN, *words)
+    assert code == 1
+    assert "convworks: Batch norm needs more than one picture a step" in err
+    assert not Path("never").exists()
+
+
+@pytest.mark.slow
 def test_a_batch_that_cannot_be_shared() -> None:
     code, _, err = torchrun(2, *TRAIN, "--batch-size", "31", "--out", "never")
     assert code == 1
@@ -405,7 +473,55 @@ def test_a_batch_that_cannot_be_shared() -> None:
     assert not Path("never").exists()
 
 
+@pytest.mark.parametrize(
+    ("batch", "processes", "advice"),
+    [(512, 3, "start 2 or 4 of them"), (30, 7, "start 6 or 10 of them"), (4, 8, "start 4 of them")],
+)
+def test_a_run_to_go_on_with_keeps_its_batch(batch: int, processes: int, advice: str) -> None:
+    with pytest.raises(InputError, match=f"equally by {processes} processes: {advice}"):
+        _check_shares(batch, Processes(Share(0, processes)), resume=True)
+
+
 def test_restarts_need_a_named_folder() -> None:
-    done = Command("train", environment={"TORCHELASTIC_RESTART_COUNT": "1"}).end()
+    done = Command("train", environment={"TORCHELASTIC_MAX_RESTARTS": "1"}).end()
     assert done.returncode == 2
     assert "needs --out DIR" in done.stderr
+    assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize("standalone", [True, pytest.param(False, marks=pytest.mark.slow)])
+def test_restarts_leave_the_run_of_another_job_alone(standalone: bool) -> None:
+    """The second attempt finds a run as the first did, which was refused."""
+    older = convworks("train", "--epochs", "1", "--out", "older")
+    assert older.returncode == 0, older.stderr
+    Path("older/summary.json").unlink()  # as if it had been stopped
+    where = HERE if standalone else [f"--master-port={free_port()}"]
+    process = started(
+        2, *TRAIN, "--epochs", "1", "--out", "older", "--save-every", "1", restarts=1, where=where
+    )
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert err.count("older already holds a run: add --resume") == 2  # both attempts
+    assert "resumed after" not in err
+    assert out == ""
+
+
+def test_a_job_goes_on_with_its_own_run_alone() -> None:
+    """torchrun's count of restarts stays 0 when a machine joins or leaves."""
+    words = ("train", "--epochs", "400", "--out", "run")
+    first = Command(*words, environment={"TORCHELASTIC_RUN_ID": "a"})
+    first.wait_for("epoch   2/")
+    first.send_signal(signal.SIGKILL)
+    first.end()
+    other = Command(*words, environment={"TORCHELASTIC_RUN_ID": "b"}).end()
+    assert other.returncode == 1
+    assert "run already holds a run: add --resume" in other.stderr
+    again = Command(*words, environment={"TORCHELASTIC_RUN_ID": "a"})
+    again.wait_for("resumed after epoch")
+    again.send_signal(signal.SIGINT)
+    again.end()
+    done = json.loads(Path("run/config.json").read_text())
+    Path("run/summary.json").write_text("{}")  # a complete run, of whichever job
+    complete = Command(*words, environment={"TORCHELASTIC_RUN_ID": done["job"]}).end()
+    assert complete.returncode == 1
+    assert "run already holds a run: add --resume" in complete.stderr

@@ -3,7 +3,8 @@
 import os
 import shutil
 import signal
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -259,6 +260,44 @@ def test_a_folder_that_has_moved_is_resumed(digit_pictures: Path) -> None:
     moved = digit_pictures.rename(digit_pictures.with_name("moved"))
     run = api.resume("run", data=str(moved), progress=False)
     assert len(run.history) == 2
+
+
+def test_a_run_folder_is_claimed_until_its_last_file_is_written(digits: Data) -> None:
+    refused: list[str] = []
+
+    class WritesLate(StopAfterEpoch):
+        def __exit__(self, *_: object) -> None:
+            try:
+                with checkpoint.claimed(Path("run")):
+                    pass
+            except InputError as error:
+                refused.append(str(error))
+
+    with pytest.raises(RuntimeError, match="crash"):
+        fit(small_net(), digits, replace(CONFIGS[0], out=Path("run")), observers=[WritesLate(1)])
+    assert len(refused) == 1
+    assert "Another process is training in run" in refused[0]
+    with checkpoint.claimed(Path("run")):
+        pass
+
+
+def test_a_run_that_was_begun_meanwhile_stays(
+    digits: Data, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process claimed the free folder first, and has ended since."""
+    real = checkpoint.claimed
+
+    @contextmanager
+    def late(folder: Path) -> Iterator[None]:
+        (folder / checkpoint.CONFIG).write_text("another's")
+        with real(folder):
+            yield
+
+    monkeypatch.setattr(checkpoint, "claimed", late)
+    with pytest.raises(InputError, match="run already holds a run"):
+        fit(small_net(), digits, replace(CONFIGS[0], out=Path("run")))
+    assert Path("run", checkpoint.CONFIG).read_text() == "another's"
+    assert not Path("run", checkpoint.LAST).exists()
 
 
 def crash_after(real: Any) -> Any:

@@ -7,6 +7,8 @@ import sys
 import traceback
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import TextIO
 
 import tyro
 
@@ -54,22 +56,38 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for stream in (sys.stdin, sys.stdout):  # names of files need not be text
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="surrogateescape")
-    code = run(sys.argv[1:] if arguments is None else arguments)
     try:
-        sys.stdout.flush()
-    except BrokenPipeError:  # what the reader did not want is not to be tried again at the end
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = run(sys.argv[1:] if arguments is None else arguments)
+    except SystemExit as end:  # help, or wrong usage
+        code = end.code if isinstance(end.code, int) else 0
+    try:
+        _flush(sys.stdout)
+    except BrokenPipeError:
+        pass  # the reader, such as `head`, has had enough
+    except OSError as error:
+        code = code or _fail(f"Cannot write to standard output ({error.strerror}).", 1)
+    with suppress(OSError):
+        _flush(sys.stderr)
     sys.exit(code)
+
+
+def _flush(stream: TextIO) -> None:
+    """Writes what is left; what cannot be written is not to be tried again at the very end."""
+    try:
+        stream.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        raise
 
 
 def run(arguments: Sequence[str]) -> int:
     """Runs the command line and returns the exit code; wrong usage raises SystemExit(2)."""
-    if list(arguments) == ["--version"]:
-        from convworks.version import __version__
-
-        print(f"convworks {__version__}")
-        return 0
     try:
+        if list(arguments) == ["--version"]:
+            from convworks.version import __version__
+
+            print(f"convworks {__version__}")
+            return 0
         command: Command = tyro.extras.subcommand_cli_from_dict(
             COMMANDS,
             prog="convworks",
@@ -116,5 +134,6 @@ def _explain(error: Exception) -> str:
 
 
 def _fail(text: str, code: int) -> int:
-    print(f"convworks: {text}", file=sys.stderr)
+    with suppress(OSError):  # such as a full disk, where the code tells still
+        print(f"convworks: {text}", file=sys.stderr)
     return code

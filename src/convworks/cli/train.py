@@ -62,8 +62,7 @@ class Train(Command):
 
     def run(self, arguments: Sequence[str], /) -> None:
         """Trains and prints the final figures."""
-        from convworks import api
-        from convworks.train.processes import is_first, restarted
+        from convworks.train.processes import is_first
 
         others = (self.resume, self.find_lr, self.tune is not None, self.like is not None)
         if sum(others) > 1:
@@ -76,13 +75,7 @@ class Train(Command):
         if self.tune is not None:
             self._tune(arguments)
             return
-        if self.resume or restarted(self.config.out):
-            run = self._resume(arguments)
-        elif self.like is not None:
-            run = self._repeat(self.like, arguments)
-        else:
-            model, data, named = self._named()
-            run = api.train(model, data, self.config, **named)
+        run = self._resume(arguments) if self.resume else self._begin(arguments)
         if not is_first():
             return  # one of several processes tells
         assert run.summary is not None
@@ -159,6 +152,21 @@ class Train(Command):
                 f"to train so again: convworks train {again}"
             )
 
+    def _begin(self, arguments: Sequence[str]) -> "Run":
+        """Trains from the beginning, or goes on where torchrun has started its own job anew."""
+        from convworks import api
+        from convworks.train.processes import check_restarts, goes_on, together
+
+        config = self.config if self.like is None else self._as_in(self.like, arguments)
+        check_restarts(config.out)
+        with together(config.device) as processes:
+            if goes_on(config.out, processes):
+                return self._resume(arguments)
+            if self.like is not None:
+                return api.repeat(self.like, config, data=self.data, data_root=self.data_root)
+            model, data, named = self._named()
+            return api.train(model, data, config, **named)
+
     def _resume(self, arguments: Sequence[str]) -> "Run":
         """Goes on with the run in --out, what is given besides checked against it."""
         from convworks import api
@@ -181,17 +189,15 @@ class Train(Command):
             data_root=self.data_root,
         )
 
-    def _repeat(self, folder: Path, arguments: Sequence[str]) -> "Run":
-        """Trains as the run in a folder did, into another."""
-        from convworks import api
+    def _as_in(self, folder: Path, arguments: Sequence[str]) -> TrainConfig:
+        """The settings of the run in a folder, and over them what is given; into another."""
         from convworks.train.checkpoint import read_settings
         from convworks.train.run import read_config
 
         if self.model is not None or self.image_size is not None or self.options:
             raise UsageError("--like takes the network and its size from the run: leave them out.")
         begun = replace(read_config(read_settings(folder), folder), out=None)
-        config = _over(begun, arguments)
-        return api.repeat(folder, config, data=self.data, data_root=self.data_root)
+        return _over(begun, arguments)
 
 
 def _over(begun: TrainConfig, arguments: Sequence[str]) -> TrainConfig:

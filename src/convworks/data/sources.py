@@ -1,10 +1,12 @@
 """Where pictures come from: a known set by name, or a folder of class folders."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 import torch
@@ -197,39 +199,77 @@ def _read_digits(_root: Path) -> Parts:
 
 
 def _torchvision(name: str, classes: tuple[str, ...] = ()) -> Callable[[Path], Parts]:
-    """Reads that class of torchvision.datasets, downloading what is not below the root."""
+    """Reads that class of torchvision.datasets, downloading what is not, or not whole, below the
+    root."""
 
     def read(root: Path) -> Parts:
         from torchvision import datasets
 
         kind = getattr(datasets, name)
+        folder = root / getattr(kind, "base_folder", name)
         try:
-            train, test = kind(root, train=True, download=True), kind(root, train=False)
+            try:
+                return _read_parts(kind, root, classes)
+            except Exception as error:  # torchvision raises whatever damaged bytes lead it to
+                files = _extracted(folder)
+                if isinstance(error, PermissionError) or not files:
+                    raise
+                with _set_aside(files):  # what an interrupted download may have left
+                    return _read_parts(kind, root, classes)
         except PermissionError as error:
             raise InputError(
                 f"Cannot write to {root} ({error.strerror}): choose another place with"
                 " --data-root or $CONVWORKS_DATA."
             ) from error
-        except Exception as error:  # torchvision raises whatever damaged bytes lead it to
+        except Exception as error:
             lines = str(error).strip().splitlines() or [type(error).__name__]
             reason = lines[-1].strip("<>")
             raise InputError(
                 f"{name} is not whole below {root} and cannot be downloaded ({reason}): connect to"
                 " the internet, or point --data-root or $CONVWORKS_DATA to a copy in"
-                f" torchvision's layout. A damaged copy below {root} must be deleted first."
+                " torchvision's layout."
             ) from error
-        names = classes or tuple(map(str, train.classes))
-        parts = Parts(names, _to_images(train), _to_images(test))
-        for images in (parts.train, parts.test):
-            assert isinstance(images, MemoryImages)
-            if len(images.pixels) != len(images.labels) or len(images) == 0:
-                raise InputError(
-                    f"{name} below {root} has {len(images.pixels):,} pictures and"
-                    f" {len(images.labels):,} labels of a part: delete this damaged copy."
-                )
-        return parts
 
     return read
+
+
+def _read_parts(kind: Any, root: Path, classes: tuple[str, ...]) -> Parts:
+    """The parts of one of torchvision's sets; raises what damaged files lead it to."""
+    train, test = kind(root, train=True, download=True), kind(root, train=False)
+    parts = Parts(classes or tuple(map(str, train.classes)), _to_images(train), _to_images(test))
+    for images in (parts.train, parts.test):
+        assert isinstance(images, MemoryImages)
+        if len(images.pixels) != len(images.labels) or len(images) == 0:
+            raise ValueError(
+                f"{len(images.pixels):,} pictures and {len(images.labels):,} labels of a part"
+            )
+    return parts
+
+
+def _extracted(folder: Path) -> list[Path]:
+    """The files of a set, but for the archives they came in, whose hashes torchvision knows."""
+    return [path for path in folder.rglob("*") if path.is_file() and path.suffix != ".gz"]
+
+
+@contextmanager
+def _set_aside(files: Sequence[Path]) -> Iterator[None]:
+    """While it lasts, files are not where they were; those not made anew come back, all after an
+    error."""
+    aside = {path: path.with_name(f"{path.name}.aside") for path in files}
+    try:
+        for path, other in aside.items():
+            path.replace(other)
+        yield
+    except BaseException:
+        for path, other in aside.items():
+            if other.exists():
+                other.replace(path)
+        raise
+    for path, other in aside.items():
+        if path.exists():
+            other.unlink()
+        else:
+            other.replace(path)
 
 
 def _to_images(dataset: object) -> MemoryImages:

@@ -4,9 +4,9 @@ import re
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from hashlib import file_digest
 from importlib.util import find_spec
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -256,19 +256,32 @@ def _download_timms(name: str) -> Path:
 
 
 def _download(url: str) -> Path:
-    """The file at an address whose name ends with its hash, or from torch's cache."""
+    """The file at an address whose name ends with its hash, from torch's cache if it is whole."""
     kept = Path(torch.hub.get_dir(), "checkpoints", url.rpartition("/")[2])
+    named = re.search(r"-([a-f0-9]{8,})\.", kept.name)  # not timm's oldest
+    digest = named[1] if named else ""
     try:
-        torch.hub.load_state_dict_from_url(
-            url, map_location="cpu", check_hash=True, weights_only=True
-        )
-    except (OSError, RuntimeError, EOFError, UnpicklingError) as error:
+        if not _is_whole(kept, digest):
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            torch.hub.download_url_to_file(url, str(kept), digest)
+    except (OSError, RuntimeError) as error:
         if kept.exists():
-            raise InputError(f"{kept} is damaged: delete it and try again.") from error
+            raise InputError(
+                f"{kept} is damaged, and {url} cannot be downloaded ({error}): try again with a"
+                " network."
+            ) from error
         raise InputError(
             f"Cannot download {url} ({error}): try again with a network, or put the file at {kept}."
         ) from error
     return kept
+
+
+def _is_whole(file: Path, digest: str) -> bool:
+    """Whether it is there, and its SHA-256 begins so."""
+    if not file.exists():
+        return False
+    with file.open("rb") as opened:
+        return file_digest(opened, "sha256").hexdigest().startswith(digest)
 
 
 def read_file(file: Path) -> dict[str, Tensor]:

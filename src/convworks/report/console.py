@@ -22,11 +22,18 @@ from convworks.train.observer import Progress as Step
 
 
 class SturdyConsole(Console):
-    """A console whose reader may go away, as `head` does: the training goes on, unseen."""
+    """A console that may go away, as a pipe to `head`, a terminal, a file on a disk that is full
+    now: the training goes on, unseen."""
 
     def on_broken_pipe(self) -> None:
         """Says nothing more."""
         self.quiet = True
+
+    def _check_buffer(self) -> None:
+        try:
+            super()._check_buffer()
+        except OSError:
+            self.on_broken_pipe()
 
 
 class ConsoleProgress(Observer):

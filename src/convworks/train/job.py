@@ -22,14 +22,14 @@ from convworks.train.device import (
     environment,
     precision_name,
 )
-from convworks.train.initial import Initial
+from convworks.train.initial import Initial, hash_of
 from convworks.train.network import (
     count_parameters,
 )
 from convworks.train.observer import EpochRecord, History, Observer, Plan, RunSummary
 from convworks.train.optimizer import Trunk
 from convworks.train.pictures import Pictures
-from convworks.train.processes import Processes
+from convworks.train.processes import Processes, job_id
 from convworks.train.recipes import Recipe
 from convworks.train.records import record
 from convworks.train.run import Metrics
@@ -210,11 +210,15 @@ class Job:
         else:
             weights = self.weights.complete(self.model.state_dict())
             if self.processes.first:
+                checkpoint.check_free(self.path)  # it is claimed only now
                 begun = {**self.settings(), "begun_with": hash_of_weights(weights)}
+                if job := job_id():
+                    begun["job"] = job
                 checkpoint.write_json(self.path / checkpoint.CONFIG, begun)
             self.save()  # weights that --init or the caller gave cannot be drawn again
         if self.processes.first:
             self.pictures.write(self.path)
+        self._check_place()
 
     def save(self) -> None:
         """Writes last.pt."""
@@ -311,6 +315,17 @@ class Job:
                 checkpoint.save_best(self.path, weights, self.metadata(history[-1]))
         if self.processes.first:
             checkpoint.write_metrics(self.path, history)
+
+    def _check_place(self) -> None:
+        """InputError unless all processes see one run folder, and stand at the same step."""
+        if self.processes.alone:
+            return
+        self.processes.wait()  # for what the first one writes
+        config = self.path / checkpoint.CONFIG
+        seen = f"hash {hash_of(config)[:12]}" if config.exists() else "none"
+        self.processes.check_same(str(config), seen)
+        step = f"epoch {self.state.epoch + 1}, step {self.state.batch + 1}"
+        self.processes.check_same("place to go on from", step)
 
     def _check_same(self, begun: dict[str, Any]) -> None:
         """InputError unless everything that the result depends on is as it was."""

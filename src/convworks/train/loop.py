@@ -57,6 +57,7 @@ def fit(
         config, home = config or TrainConfig(), place_of(model)
         stack.enter_context(arithmetic(config.deterministic))
         processes = stack.enter_context(together(config.device))
+        claim = stack.enter_context(ExitStack())  # ends after the observers, which write too
         if not processes.first:
             observers = ()
         for observer in observers:
@@ -64,7 +65,7 @@ def fit(
         trained = copy.deepcopy(model) if config.fsdp == "on" else model
         job = open_job(trained, data, config, observers, resume, processes)
         if processes.first:
-            stack.enter_context(checkpoint.claimed(job.path))
+            claim.enter_context(checkpoint.claimed(job.path))
         job.begin(resume)
         if config.fsdp == "off":  # which gains speed by more memory
             stack.enter_context(memory_kept(job.device))
@@ -132,8 +133,8 @@ def _train_epoch(job: Job, stop: "Stop") -> None:
             _check_weights(job)
             job.save()
             saved = perf_counter()
+    _check_weights(job)
     if job.processes.any(stop.requested):
-        _check_weights(job)
         raise Stopped
 
 
@@ -280,9 +281,13 @@ def _diverged(job: Job, what: str, batch: int) -> DivergedError:
 
 
 def _check_weights(job: Job) -> None:
-    """DivergedError unless the weights are fit to be saved: a finite loss may ruin them."""
-    if not all(p.isfinite().all() for p in job.model.parameters()):
-        raise _diverged(job, "a weight", job.state.batch)
+    """DivergedError unless the weights are fit to be saved: a finite loss may ruin them.
+
+    A batch norm's running averages too, with which validation may stay finite.
+    """
+    for name, tensor in (*job.model.named_parameters(), *job.model.named_buffers()):
+        if not tensor.isfinite().all():
+            raise _diverged(job, name, job.state.batch)
 
 
 def _report(job: Job) -> None:

@@ -1,8 +1,9 @@
 """What training needs to know of a network before it begins."""
 
+import torch
 from torch import nn
 
-from convworks.data.splits import Data
+from convworks.data.splits import Data, MemoryImages
 from convworks.errors import InputError
 from convworks.measure.summary import Summary, summarize
 from convworks.nets.registry import spec_of
@@ -24,11 +25,18 @@ def has_norms(model: nn.Module) -> bool:
 def check_fit(model: nn.Module, data: Data) -> Summary:
     """The layer table for one picture.
 
-    InputError unless the model takes the data's pictures and gives a logit a class, and every
-    label is a class.
+    InputError unless the model takes the data's pictures and gives a logit a class, every label
+    is a class, and pixels in memory are bytes.
     """
     for part in ("train", "val", "test"):
-        lowest, highest = (int(x) for x in getattr(data, part).labels.aminmax())
+        images = getattr(data, part)
+        pixels = images.pixels.dtype if isinstance(images, MemoryImages) else torch.uint8
+        if (pixels, images.labels.dtype) != (torch.uint8, torch.int64):
+            raise InputError(
+                f"The {part} part has pixels of {pixels} and labels of {images.labels.dtype}: give"
+                " torch.uint8, black 0 and white 255, and torch.int64."
+            )
+        lowest, highest = (int(x) for x in images.labels.aminmax())
         if lowest < 0 or highest >= len(data.classes):
             raise InputError(
                 f"The labels of the {part} part run from {lowest} to {highest}, and there are"

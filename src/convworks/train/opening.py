@@ -63,10 +63,14 @@ def open_job(
     model.to(device, memory_format=layout)  # type: ignore[call-overload]
     prepare = _preparation(data, recipe, initial, config.out if resume else None)
     pictures_a_step = min(recipe.batch_size, len(data.train))
-    _check_shares(pictures_a_step, processes)
+    _check_shares(pictures_a_step, processes, resume)
+    if not processes.alone:  # a hash of all pictures takes time
+        processes.check_same("data set", f"hash {data.digest[:12]}")
+        processes.check_same("precision", precision_name(precision))
     if config.fsdp == "on":
         _check_parts(model, processes, precision)
-    check_norms(model, pictures_a_step)
+    parts = 1 if config.sync_norms == "on" else processes.share.of
+    check_norms(model, pictures_a_step // parts)
     pictures = Pictures(data, config, observers)
     train, val, test = open_parts(data, config, recipe, device, pictures.left_out, processes.share)
     if not resume:
@@ -138,16 +142,22 @@ def _initialise(
     return config, initial
 
 
-def _check_shares(batch_size: int, processes: Processes) -> None:
+def _check_shares(batch_size: int, processes: Processes, resume: bool) -> None:
     """InputError unless every process gets as many of a batch's pictures."""
     count = processes.share.of
-    if rest := batch_size % count:
+    if not (rest := batch_size % count):
+        return
+    if resume:  # which keeps its batch
+        counts = [n for n in range(1, batch_size + 1) if batch_size % n == 0]
+        ways = [max(n for n in counts if n < count), *[n for n in counts if n > count][:1]]
+        advice = f"start {' or '.join(map(str, ways))} of them with torchrun --nproc-per-node."
+    else:
         smaller = batch_size - rest
-        ways = [str(n) for n in (smaller, smaller + count) if n]
-        raise InputError(
-            f"A batch of {batch_size} pictures cannot be shared equally by {count} processes:"
-            f" choose --batch-size {' or '.join(ways)}."
-        )
+        ways = [n for n in (smaller, smaller + count) if n]
+        advice = f"choose --batch-size {' or '.join(map(str, ways))}."
+    raise InputError(
+        f"A batch of {batch_size} pictures cannot be shared equally by {count} processes: {advice}"
+    )
 
 
 def _check_parts(model: nn.Module, processes: Processes, precision: torch.dtype) -> None:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from platform import node
 from typing import TypeVar
 
 import torch
@@ -20,7 +21,7 @@ from torch.distributed.rendezvous import rendezvous
 
 from convworks.data.share import WHOLE, Share
 from convworks.errors import InputError, TrainingError, UsageError
-from convworks.train.checkpoint import CONFIG
+from convworks.train.checkpoint import CONFIG, SUMMARY, read_json
 from convworks.train.device import choose_device
 
 T = TypeVar("T")
@@ -69,6 +70,18 @@ class Processes:
         if not self.alone:
             dist.all_gather_object(values, mine)
         return values
+
+    def check_same(self, what: str, mine: str) -> None:
+        """InputError, in all of them, when one has something otherwise than the first one."""
+        found = self.every((mine, node()))
+        first, its_place = found[0]
+        for rank, (theirs, place) in enumerate(found):
+            if theirs != first:
+                raise InputError(
+                    f"Process {rank} on {place} has another {what} than process 0 on {its_place}"
+                    f" ({theirs}, not {first}): give all the same data and --precision, and an"
+                    " --out on a disk that they share."
+                )
 
     def align(self, tensors: Iterable[Tensor]) -> None:
         """All tensors become the first one's, in place."""
@@ -160,13 +173,36 @@ def is_first() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
-def restarted(out: Path | None) -> bool:
-    """Whether torchrun has started the processes anew, and the run in `out` is to go on.
+def check_restarts(out: Path | None) -> None:
+    """UsageError when torchrun may start the processes anew and no run folder was named.
 
-    Raises UsageError when it has and no run folder was named, so that none can be found.
+    None could be found then.
     """
-    if int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) == 0:
-        return False
-    if out is None:
+    if out is None and int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0")) > 0:
         raise UsageError("torchrun --max-restarts needs --out DIR, the run folder to go on with.")
-    return (out / CONFIG).exists()
+
+
+def job_id() -> str | None:
+    """What torchrun's processes have alike however often it starts them; None without torchrun.
+
+    Its count of restarts would not tell: it stays when a machine joins or leaves, and rises too
+    when a run that is not this job's was refused.
+    """
+    given = os.environ.get("TORCHELASTIC_RUN_ID", "none")
+    if given != "none":
+        return given
+    # One machine, and no --standalone: all have the folder that torchrun makes for their errors,
+    # …/none_x1y2z3/attempt_0/0/error.json, but for what follows it.
+    folders = Path(os.environ.get("TORCHELASTIC_ERROR_FILE", "")).parents
+    return folders[2].name if len(folders) > 3 else None
+
+
+def goes_on(out: Path | None, processes: Processes) -> bool:
+    """Whether this very job has begun the run in `out`, so that it goes on; the first one decides.
+
+    A complete run does not: its figures may be those of an older job that was given the same id.
+    """
+    mine = False
+    if processes.first and out is not None and job_id() and (out / CONFIG).exists():
+        mine = read_json(out / CONFIG).get("job") == job_id() and not (out / SUMMARY).exists()
+    return processes.told(mine)

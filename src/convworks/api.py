@@ -26,6 +26,7 @@ from convworks.train.checkpoint import read_settings
 from convworks.train.config import TrainConfig
 from convworks.train.initial import hash_of
 from convworks.train.observer import Observer
+from convworks.train.pictures import gone_since
 from convworks.train.processes import together
 from convworks.train.rates import RateTest, find_lr
 from convworks.train.recipes import BOOK
@@ -209,7 +210,8 @@ def repeat(
     config = config or replace(read_config(settings, folder), out=None)
     with together(config.device):
         network, loaded = _made_again(folder, config, data, data_root)
-        if loaded.digest != settings["data"].get("digest"):
+        same = loaded.digest == settings["data"].get("digest")
+        if not same or gone_since(folder, loaded, config):
             raise InputError(
                 f"{loaded.title} are no longer the pictures that {folder} was trained on: train"
                 " anew, with the settings in its config.json."

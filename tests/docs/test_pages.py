@@ -12,6 +12,7 @@ import pytest
 
 import convworks as cw
 import pages
+from convworks import api
 from convworks.deploy.predict import predict
 from convworks.deploy.runtime import open_deployed
 from convworks.train import recipes
@@ -83,7 +84,7 @@ def test_readmes_program_predicts_without_pytorch_and_without_us() -> None:
     (block,) = [b for b in blocks(ROOT / "README.md") if "onnxruntime" in b.text]
     assert len([line for line in block.text.splitlines() if line.strip()]) <= 15
     config = cw.TrainConfig(epochs=1, out="runs/photos")
-    run = cw.train("lenet", "my_photos", config, image_size=96, progress=False)
+    run = api.train("lenet", "my_photos", config, image_size=96, progress=False)
     cw.export(run)
     forbidden = "import sys\nfor name in ('torch', 'convworks'): sys.modules[name] = None\n"
     done = subprocess.run(

@@ -79,8 +79,8 @@ def test_a_stopped_run_goes_on_without_a_file_that_is_gone() -> None:
     assert list(json.loads(Path("run/pictures.json").read_text())["unreadable"]) == [gone]
 
 
-@pytest.mark.parametrize("name", ["../other/1.png", "/etc/passwd", 5, "digit0/../../x.png"])
-def test_a_list_that_leads_out_of_the_folder(run: Path, name: object) -> None:
+@pytest.mark.parametrize("name", ["../other/1.png", "/etc/passwd", "digit0/../../x.png"])
+def test_a_list_that_leads_out_of_the_folder(run: Path, name: str) -> None:
     split = json.loads((run / "split.json").read_text())
     split["test"]["digit0"][0] = name
     (run / "split.json").write_text(json.dumps(split))
@@ -88,11 +88,13 @@ def test_a_list_that_leads_out_of_the_folder(run: Path, name: object) -> None:
         load_again(cw.load(run).data, run=run)
 
 
-def test_a_list_of_another_kind(run: Path) -> None:
-    (run / "split.json").write_text('{"train": 3}')
+@pytest.mark.parametrize("odd", [3, {"digit0": [5]}, {"digit0": "abc"}, [["digit0"]]])
+def test_a_list_of_another_kind(run: Path, odd: object) -> None:
+    split = json.loads((run / "split.json").read_text())
+    (run / "split.json").write_text(json.dumps({**split, "train": odd}))
     done = convworks("eval", "run")
     assert done.returncode == 1
-    assert "split.json" in done.stderr
+    assert "split.json: train cannot be" in done.stderr
 
 
 @pytest.mark.skipif(os.name != "posix", reason="names of files are text elsewhere")

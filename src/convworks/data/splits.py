@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -140,10 +139,10 @@ class Split:
     channels: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    train: Mapping[str, Any]
+    train: Mapping[str, list[str]]
     """By class, in their order, the names below the folder."""
-    val: Mapping[str, Any]
-    test: Mapping[str, Any]
+    val: Mapping[str, list[str]]
+    test: Mapping[str, list[str]]
 
 
 def to_split(data: Data) -> Split | None:
@@ -164,15 +163,15 @@ def to_split(data: Data) -> Split | None:
 def from_split(split: Split, spec: DataSpec, title: str) -> Data:
     """The same parts of a folder: nothing is listed or decoded, and files may be missing.
 
-    Raises InputError for names that lead out of the folder or are none, and when most of the test
-    part is missing.
+    Raises InputError for names that lead out of the folder, and when most of the test part is
+    missing.
     """
     classes, folder, parts = tuple(split.train), Path(spec.name), []
     for part in (split.train, split.val, split.test):
-        listed = [(name, i) for i, kind in enumerate(classes) for name in part.get(kind) or ()]
+        listed = [(name, i) for i, kind in enumerate(classes) for name in part.get(kind, ())]
         for name, _ in listed:
-            inside = PurePosixPath(name) if isinstance(name, str) else None
-            if inside is None or inside.is_absolute() or ".." in inside.parts:
+            inside = PurePosixPath(name)
+            if inside.is_absolute() or ".." in inside.parts:
                 raise InputError(f"{title} cannot hold a picture called {name!r:.60}.")
         labels = torch.tensor([i for _, i in listed], dtype=torch.int64)
         labels = torch.tensor([i for _, i in listed], dtype=torch.int64)

@@ -229,6 +229,14 @@ class Pictures:
         return shown(below(path, self.data.spec.name))
 
 
+def gone_since(folder: Path, data: Data, config: TrainConfig) -> list[Picture]:
+    """Files of a run's list that are no longer there, but for those that it left out itself."""
+    pictures = Pictures(data, config, ())
+    pictures.known(folder)
+    listed = (path for path in pictures._files() if isinstance(path, Path))
+    return [path for path in listed if path not in pictures.left_out and not path.exists()]
+
+
 def open_parts(
     data: Data,
     config: TrainConfig,

@@ -4,9 +4,10 @@
     python benchmarks/scaling.py --table   # only write docs/scaling.md again
 
 Nothing else should run meanwhile. Measured: one process of one thread, two of one thread each with
-the same number of pictures a process (weak scaling), and one of two threads with as many pictures
-as those two, taking turns. Predicted: an all-reduce by trees beside the step's arithmetic, from the
-network's parameters and multiply-adds and the figures in `MACHINE`.
+the same number of pictures a process (weak scaling), with the statistics of batch norm exchanged
+and without, and one of two threads with as many pictures as those two, taking turns. Predicted: an
+all-reduce by trees beside the step's arithmetic, from the network's parameters and multiply-adds
+and the figures in `MACHINE`.
 """
 
 import json
@@ -28,10 +29,15 @@ from convworks.train.processes import is_first
 ROOT = Path(__file__).parents[1]
 RESULTS, PAGE = ROOT / "benchmarks" / "results" / "scaling.json", ROOT / "docs" / "scaling.md"
 
-MEASURED = ("lenet_bn", "resnet20", "densenet121")
+MEASURED = ("lenet_bn", "resnet20", "vgg11_small")
 SIZE, EACH, STEPS, ROUNDS = 28, 64, 12, 3
-WAYS = {"1 process, 1 thread": (1, 1), "2 processes": (2, 1), "1 process, 2 threads": (1, 2)}
-"""Processes, and threads of each."""
+WAYS = {
+    "1 process, 1 thread": (1, 1, "on"),
+    "2 processes": (2, 1, "on"),
+    "2 processes, --sync-norms off": (2, 1, "off"),
+    "1 process, 2 threads": (1, 2, "on"),
+}
+"""Processes, threads of each, and whether the processes' batch norms are one."""
 
 PREDICTED = ("alexnet", "vgg11", "nin", "googlenet", "resnet18", "densenet121", "resnet50")
 GPUS = (8, 64, 1024)
@@ -56,17 +62,23 @@ def train_here(name: str) -> None:
     model = cw.create_model(name, num_classes=10, in_channels=1, image_size=SIZE)
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder, "run") if is_first() else Path(folder)
-        config = cw.TrainConfig(epochs=3, batch_size=count, precision="fp32", out=out)
+        config = cw.TrainConfig(
+            epochs=3,
+            batch_size=count,
+            precision="fp32",
+            sync_norms=os.environ["SYNC_NORMS"],  # type: ignore[arg-type]
+            out=out,
+        )
         run = cw.fit(model, data, config, progress=False)
         if is_first():
             print(json.dumps([record.images_per_second for record in run.history[1:]]))
 
 
-def rates(name: str, processes: int, threads: int) -> list[float]:
+def rates(name: str, processes: int, threads: int, norms: str) -> list[float]:
     """Images/s of all processes together, an epoch each but the first."""
     launch = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
     words = [sys.executable, *(launch if processes > 1 else []), __file__, name]
-    settings = {"OMP_NUM_THREADS": str(threads), "PICTURES": str(threads)}
+    settings = {"OMP_NUM_THREADS": str(threads), "PICTURES": str(threads), "SYNC_NORMS": norms}
     done = subprocess.run(
         words, stdout=subprocess.PIPE, text=True, check=True, env=os.environ | settings
     )
@@ -77,8 +89,8 @@ def rates(name: str, processes: int, threads: int) -> list[float]:
 def measure(name: str) -> dict[str, list[float]]:
     found: dict[str, list[float]] = {way: [] for way in WAYS}
     for _ in range(ROUNDS):
-        for way, (processes, threads) in WAYS.items():
-            found[way] += rates(name, processes, threads)
+        for way, how in WAYS.items():
+            found[way] += rates(name, *how)
     print(name, {way: round(median(each)) for way, each in found.items()}, flush=True)
     return found
 
@@ -133,13 +145,14 @@ def write_page(found: dict[str, object]) -> None:
         f" {place['cpu']}, PyTorch {place['torch']}. Two processes of one thread share the memory's"
         " bandwidth and exchange gradients and the statistics of batch norm. Ideal is 2.",
         "",
-        f"| network | {' | '.join(WAYS)} | 2 processes / 1 |",
-        "|---|" + "---|" * (len(WAYS) + 1),
+        f"| network | {' | '.join(WAYS)} | 2 / 1 | 2 / 1, --sync-norms off |",
+        "|---|" + "---|" * (len(WAYS) + 2),
     ]
     for name, ways in measured.items():
         medians = [median(ways[way]) for way in WAYS]
         cells = " | ".join(f"{one:,.0f}" for one in medians)
-        lines.append(f"| {name} | {cells} | {medians[1] / medians[0]:.2f} |")
+        gains = " | ".join(f"{two / medians[0]:.2f}" for two in medians[1:3])
+        lines.append(f"| {name} | {cells} | {gains} |")
     lines += [
         "",
         "## Predicted for many GPUs",

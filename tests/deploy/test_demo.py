@@ -284,6 +284,7 @@ def test_a_camera_takes_a_picture(server: Server, visit: Visit) -> None:
     picture = visit.page.locator("#picture")
     picture.get_by_label("Capture from camera").click()
     picture.get_by_text("Click to Access Webcam").click()
+    expect(picture.locator("video")).to_have_js_property("readyState", 4)  # there is a picture
     picture.get_by_label("capture photo").click()
     assert said_on(visit.page)
     check_nothing_went_wrong(visit)

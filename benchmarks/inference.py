@@ -183,7 +183,8 @@ def page(results: dict[str, Any]) -> str:
         "contestant does.",
         "",
         f"Written by `python benchmarks/inference.py`, {results['rounds']} rounds on"
-        f" {place['threads']} threads of an {place['cpu']}, PyTorch {place['torch']}.",
+        f" {place['threads']} threads of an {place['cpu']}, PyTorch {place['torch']}, with commit"
+        f" {place['commit'][:8]}.",
     ]
     for name, rates in results["networks"].items():
         lines += ["", f"## {name}, {NETWORKS[name]} pixels", ""]

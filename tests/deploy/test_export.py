@@ -137,13 +137,18 @@ def test_an_image_folder_and_a_network_of_ones_own(digit_pictures: Path, tmp_pat
     assert sorted(p.name for p in tmp_path.glob("mine*")) == ["mine.onnx", "mine.onnx.md"]
 
 
+def run_on(pictures: Path, out: Path) -> cw.Run:
+    """A run on a folder of three classes."""
+    data = cw.load_data(pictures, image_size=20)
+    model = cw.create_model("lenet", num_classes=3, in_channels=1, image_size=20)
+    return cw.fit(model, data, cw.TrainConfig(epochs=1, out=out), progress=False)
+
+
 def test_few_test_pictures_are_compared_in_batches_of_all_sizes(
     digit_pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Six, of which slices would be no more than six."""
-    data = cw.load_data(digit_pictures, image_size=20)
-    model = cw.create_model("lenet", num_classes=3, in_channels=1, image_size=20)
-    run = cw.fit(model, data, cw.TrainConfig(epochs=1, out=tmp_path / "run"), progress=False)
+    run = run_on(digit_pictures, tmp_path / "run")
     right, sizes = exporting.open_deployed, []
 
     def counting(path: Path, *, exact: bool = False) -> Deployed:
@@ -163,9 +168,7 @@ def test_few_test_pictures_are_compared_in_batches_of_all_sizes(
 def test_a_file_for_some_batches_only_is_not_kept(
     digit_pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    data = cw.load_data(digit_pictures, image_size=20)
-    model = cw.create_model("lenet", num_classes=3, in_channels=1, image_size=20)
-    run = cw.fit(model, data, cw.TrainConfig(epochs=1, out=tmp_path / "run"), progress=False)
+    run = run_on(digit_pictures, tmp_path / "run")
     right = exporting.open_deployed
 
     def wrong(path: Path, *, exact: bool = False) -> Deployed:
@@ -182,8 +185,7 @@ def test_without_a_readable_test_picture_nothing_is_written(
     digit_pictures: Path, tmp_path: Path
 ) -> None:
     data = cw.load_data(digit_pictures, image_size=20)
-    model = cw.create_model("lenet", num_classes=3, in_channels=1, image_size=20)
-    run = cw.fit(model, data, cw.TrainConfig(epochs=1, out=tmp_path / "run"), progress=False)
+    run = run_on(digit_pictures, tmp_path / "run")
     for path in data.test.paths:  # type: ignore[union-attr]
         path.write_bytes(b"no picture")  # type: ignore[union-attr]
     with pytest.raises(InputError, match="None of the pictures in the test part of pictures can"):
@@ -335,8 +337,7 @@ def test_data_that_the_run_cannot_be_tested_with(run: cw.Run, tmp_path: Path) ->
 
 def test_a_folder_that_has_moved(digit_pictures: Path, tmp_path: Path) -> None:
     data = cw.load_data(digit_pictures, image_size=20)
-    model = cw.create_model("lenet", num_classes=3, in_channels=1, image_size=20)
-    run = cw.fit(model, data, cw.TrainConfig(epochs=1, out=tmp_path / "run"), progress=False)
+    run = run_on(digit_pictures, tmp_path / "run")
     elsewhere = tmp_path / "a|b"
     digit_pictures.rename(elsewhere)
     found = cw.export(run.path, data=elsewhere)

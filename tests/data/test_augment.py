@@ -1,29 +1,32 @@
 """Batches of pixels: shifts, flips, scaling, each against torchvision or by hand."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchvision.transforms import v2
 
-from convworks.data.augment import Preparation, random_colour, random_crop, random_flip
+from convworks.data.augment import Draws, Preparation, random_colour, random_crop, random_flip
 from convworks.data.loader import MemoryLoader
-from convworks.data.share import Share
+from convworks.data.share import WHOLE, Share
 from convworks.data.splits import MemoryImages
 
 CPU = torch.device("cpu")
 
 
-def generator(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
+def draws(pixels: torch.Tensor, share: Share = WHOLE, seed: int = 0) -> Draws:
+    """For a batch, of which one process has a share."""
+    return Draws(torch.Generator().manual_seed(seed), len(pixels), share)
 
 
 def test_each_side_is_shifted_by_its_own_eighth() -> None:
     """A row of numbers stays in the picture."""
     row = torch.randint(1, 256, (200, 1, 1, 40), dtype=torch.uint8)
-    assert random_crop(row, generator(0)).flatten(1).any(1).all()
+    assert random_crop(row, draws(row)).flatten(1).any(1).all()
     wide = torch.ones(200, 1, 16, 80, dtype=torch.uint8)
-    seen = random_crop(wide, generator(0))[:, 0]
+    seen = random_crop(wide, draws(wide))[:, 0]
     assert seen.amax(2).sum(1).min() == 14
     assert seen.amax(1).sum(1).min() == 70
 
@@ -31,7 +34,7 @@ def test_each_side_is_shifted_by_its_own_eighth() -> None:
 @pytest.mark.parametrize("size", [8, 28, 32])
 def test_a_crop_is_a_shift(size: int) -> None:
     pixels = torch.randint(1, 256, (64, 3, size, size), dtype=torch.uint8)
-    cropped = random_crop(pixels, generator(0))
+    cropped = random_crop(pixels, draws(pixels))
     assert cropped.shape == pixels.shape
     assert cropped.dtype == torch.uint8
     pad = size // 8
@@ -51,7 +54,7 @@ def test_a_crop_is_a_shift(size: int) -> None:
 
 def test_a_flip_concerns_about_half() -> None:
     pixels = torch.randint(0, 256, (1000, 1, 4, 4), dtype=torch.uint8)
-    flipped = random_flip(pixels, generator(0))
+    flipped = random_flip(pixels, draws(pixels))
     mirrored = (flipped == pixels.flip(3)).flatten(1).all(1)
     same = (flipped == pixels).flatten(1).all(1)
     assert (mirrored | same).all()
@@ -62,9 +65,9 @@ def test_a_flip_concerns_about_half() -> None:
 def test_another_light_is_torchvisions(channels: int) -> None:
     """One after the other, each picture with its own factors, none too bright or dark."""
     pixels = torch.randint(100, 150, (8, channels, 12, 12), dtype=torch.uint8)
-    found = random_colour(pixels, generator(3))
+    found = random_colour(pixels, draws(pixels, seed=3))
     assert found.dtype == torch.uint8
-    factors = 0.5 + torch.rand(8, 3, generator=generator(3))
+    factors = 0.5 + torch.rand(8, 3, generator=torch.Generator().manual_seed(3))
     for before, after, (bright, contrast, saturation) in zip(
         pixels.float() / 255, found, factors.tolist(), strict=True
     ):
@@ -76,12 +79,18 @@ def test_another_light_is_torchvisions(channels: int) -> None:
     assert len({round(one.float().mean().item()) for one in found}) > 4
 
 
-def test_the_light_of_a_share_is_that_of_the_whole() -> None:
-    pixels = torch.randint(0, 256, (6, 3, 5, 5), dtype=torch.uint8)
-    whole = random_colour(pixels, generator(0))
-    for rank in (0, 1):
-        share = Share(rank, 2)
-        assert torch.equal(random_colour(share.cut(pixels), generator(0), share), share.cut(whole))
+@pytest.mark.parametrize("change", [random_crop, random_flip, random_colour])
+@pytest.mark.parametrize("processes", [2, 3, 7])
+def test_what_a_share_is_changed_by_is_what_the_whole_is(
+    change: Callable[[torch.Tensor, Draws], torch.Tensor], processes: int
+) -> None:
+    """Also where seven pictures are shared by two, who have three and four."""
+    pixels = torch.randint(0, 256, (7, 3, 8, 8), dtype=torch.uint8)
+    whole = change(pixels, draws(pixels))
+    assert not torch.equal(whole, pixels)
+    shares = [Share(rank, processes) for rank in range(processes)]
+    parts = [change(share.cut(pixels), draws(pixels, share)) for share in shares]
+    assert torch.equal(torch.cat(parts), whole)
 
 
 @settings(max_examples=30, deadline=None)

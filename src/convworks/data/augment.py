@@ -17,35 +17,52 @@ CROP_SHARE = 8
 """A random crop shifts a picture by up to 1/8 of its side (4 of CIFAR's 32: He et al. 2015)."""
 
 
-def random_crop(pixels: Tensor, generator: Generator, share: Share = WHOLE) -> Tensor:
-    """N×C×H×W, a share of a batch, shifted by up to 1/8 of each side; what comes in is black."""
-    n = len(pixels)
+@dataclass(frozen=True)
+class Draws:
+    """Random numbers for a batch of `count` pictures, of which a share's pictures get theirs."""
+
+    generator: Generator
+    count: int
+    """Pictures of the whole batch."""
+    share: Share = WHOLE
+
+    def uniform(self, *shape: int) -> Tensor:
+        """Numbers from 0 to 1, of that shape for each picture."""
+        return self.share.cut(torch.rand(self.count, *shape, generator=self.generator))
+
+    def integers(self, end: int) -> Tensor:
+        """One from 0 to below `end` for each picture."""
+        return self.share.cut(torch.randint(0, end, (self.count,), generator=self.generator))
+
+
+def random_crop(pixels: Tensor, draws: Draws) -> Tensor:
+    """N×C×H×W shifted by up to 1/8 of each side; what comes in is black."""
 
     def shifted(side: int) -> tuple[Tensor, int]:
         pad = max(1, side // CROP_SHARE) if side > 1 else 0
-        offsets = torch.randint(0, 2 * pad + 1, (n * share.of, 1), generator=generator)
-        return (share.cut(offsets) + torch.arange(side)).to(pixels.device), pad
+        offsets = draws.integers(2 * pad + 1)[:, None]
+        return (offsets + torch.arange(side)).to(pixels.device), pad
 
     (rows, above), (columns, beside) = shifted(pixels.shape[2]), shifted(pixels.shape[3])
     padded = F.pad(pixels, (beside, beside, above, above))
-    picture = torch.arange(n, device=pixels.device)[:, None, None]
+    picture = torch.arange(len(pixels), device=pixels.device)[:, None, None]
     cropped = padded.movedim(1, 3)[picture, rows[:, :, None], columns[:, None, :]]
     # `contiguous` would keep one channel's strides, which make convolutions choose channels-last.
     return cropped.movedim(3, 1).clone(memory_format=torch.contiguous_format)
 
 
-def random_flip(pixels: Tensor, generator: Generator, share: Share = WHOLE) -> Tensor:
-    """N×C×H×W, a share of a batch, each picture mirrored left to right with probability ½."""
-    mirrored = share.cut(torch.rand(len(pixels) * share.of, generator=generator)) < 0.5
+def random_flip(pixels: Tensor, draws: Draws) -> Tensor:
+    """N×C×H×W, each picture mirrored left to right with probability ½."""
+    mirrored = draws.uniform() < 0.5
     return torch.where(mirrored.to(pixels.device)[:, None, None, None], pixels.flip(3), pixels)
 
 
-def random_colour(pixels: Tensor, generator: Generator, share: Share = WHOLE) -> Tensor:
-    """uint8 N×C×H×W, a share of a batch, in another light (Howard 2013, arXiv:1312.5402).
+def random_colour(pixels: Tensor, draws: Draws) -> Tensor:
+    """uint8 N×C×H×W, each picture in another light (Howard 2013, arXiv:1312.5402).
 
     Brightness, contrast and, of three channels, saturation are each multiplied by ½ to 1½.
     """
-    factors = share.cut(0.5 + torch.rand(len(pixels) * share.of, 3, generator=generator))
+    factors = 0.5 + draws.uniform(3)
     bright, contrast, saturation = factors.to(pixels.device).T[:, :, None, None, None]
     images: Tensor = bright * pixels
     grey = _grey(images)

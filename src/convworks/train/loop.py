@@ -18,7 +18,7 @@ from types import FrameType
 import torch
 from torch import Tensor, nn
 
-from convworks.data.augment import random_colour, random_crop, random_flip
+from convworks.data.augment import Draws, random_colour, random_crop, random_flip
 from convworks.data.loader import Batch, Loader
 from convworks.data.splits import Data, MemoryImages
 from convworks.errors import DivergedError
@@ -115,11 +115,12 @@ def _train_epoch(job: Job, stop: "Stop") -> None:
     reported = saved = perf_counter()
     started = reported - state.seconds
     job.set_mode()
+    share = job.train.batch_size / job.processes.share.of  # whose loss each process gives
     for pixels, labels in _batches(job, stop):
         logits, loss = take_step(job, pixels, labels, _lr(job))
         losses.append(loss)
         right = (logits.argmax(1) == labels).sum()
-        state.tally += job.processes.sum(torch.stack([loss * len(labels), right]))
+        state.tally += job.processes.sum(torch.stack([loss * share, right]))
         state.batch += 1
         state.seconds = perf_counter() - started
         last = state.batch == len(job.train)
@@ -142,7 +143,7 @@ def take_step(job: Job, pixels: Tensor, labels: Tensor, lr: float) -> tuple[Tens
     """One step with the batch that is next, at a learning rate; logits and loss."""
     place = (job.config.seed, job.state.epoch, job.state.batch)
     generator = _seed(job.device, mix(*place))
-    pixels = _augment(job, pixels, generator)
+    pixels = _augment(job, pixels, Draws(generator, job.train.batch_size, job.processes.share))
     if not job.processes.first:  # whose dropout is not to be the others'
         _seed(job.device, mix(*place, job.processes.share.rank))
     for group in job.optimizer.param_groups:
@@ -159,6 +160,7 @@ def take_step(job: Job, pixels: Tensor, labels: Tensor, lr: float) -> tuple[Tens
         class_weights=job.class_weights,
         auxiliary_weight=getattr(job.model, "auxiliary_weight", 0.3),
         processes=job.processes,
+        whole=job.train.batch_size,
     )
 
 
@@ -250,14 +252,14 @@ def _lr(job: Job) -> float:
     return job.recipe.lr * 0.5 * (1 + cos(pi * (step - rise) / (steps - rise)))
 
 
-def _augment(job: Job, pixels: Tensor, generator: torch.Generator) -> Tensor:
+def _augment(job: Job, pixels: Tensor, draws: Draws) -> Tensor:
     """The recipe's random changes; pictures from files were cropped when they were decoded."""
     if "flip" in job.recipe.augment:
-        pixels = random_flip(pixels, generator, job.processes.share)
+        pixels = random_flip(pixels, draws)
     if "crop" in job.recipe.augment and isinstance(job.data.train, MemoryImages):
-        pixels = random_crop(pixels, generator, job.processes.share)
+        pixels = random_crop(pixels, draws)
     if "colour" in job.recipe.augment:
-        pixels = random_colour(pixels, generator, job.processes.share)
+        pixels = random_colour(pixels, draws)
     return pixels
 
 

@@ -63,7 +63,7 @@ def open_job(
     model.to(device, memory_format=layout)  # type: ignore[call-overload]
     prepare = _preparation(data, recipe, initial, config.out if resume else None)
     pictures_a_step = min(recipe.batch_size, len(data.train))
-    _check_shares(pictures_a_step, processes, resume)
+    _check_shares(pictures_a_step, processes)
     if not processes.alone:  # a hash of all pictures takes time
         processes.check_same("data set", f"hash {data.digest[:12]}")
         processes.check_same("precision", precision_name(precision))
@@ -142,22 +142,14 @@ def _initialise(
     return config, initial
 
 
-def _check_shares(batch_size: int, processes: Processes, resume: bool) -> None:
-    """InputError unless every process gets as many of a batch's pictures."""
+def _check_shares(batch_size: int, processes: Processes) -> None:
+    """InputError unless every process gets a picture of each batch."""
     count = processes.share.of
-    if not (rest := batch_size % count):
-        return
-    if resume:  # which keeps its batch
-        counts = [n for n in range(1, batch_size + 1) if batch_size % n == 0]
-        ways = [max(n for n in counts if n < count), *[n for n in counts if n > count][:1]]
-        advice = f"start {' or '.join(map(str, ways))} of them with torchrun --nproc-per-node."
-    else:
-        smaller = batch_size - rest
-        ways = [n for n in (smaller, smaller + count) if n]
-        advice = f"choose --batch-size {' or '.join(map(str, ways))}."
-    raise InputError(
-        f"A batch of {batch_size} pictures cannot be shared equally by {count} processes: {advice}"
-    )
+    if batch_size < count:
+        raise InputError(
+            f"A batch of {batch_size} pictures leaves none for some of {count} processes: start at"
+            f" most {batch_size} of them with torchrun --nproc-per-node."
+        )
 
 
 def _check_parts(model: nn.Module, processes: Processes, precision: torch.dtype) -> None:

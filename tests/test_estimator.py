@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from sklearn.base import clone
 from sklearn.datasets import load_digits
 from sklearn.exceptions import NotFittedError
@@ -152,6 +153,14 @@ def test_files(digit_pictures: Path) -> None:
     assert not hasattr(found, "n_features_in_")
     scores = cross_val_score(lenet(epochs=15, image_size=28), files, labels, cv=2)
     assert scores.mean() > 0.6
+
+
+def test_files_are_seen_at_their_own_size(tmp_path: Path) -> None:
+    files = [tmp_path / f"{i}.png" for i in range(4)]
+    for i, file in enumerate(files):
+        Image.new("L", (80, 40 + i), 60 * i).save(file)
+    found = cw.Classifier("resnet18", epochs=1, batch_size=2).fit(files, [0, 1, 0, 1])
+    assert found.preparation_.image_size == found.side_ == 42
 
 
 def test_what_is_pickled_answers_the_same_and_what_is_cloned_has_learned_nothing() -> None:

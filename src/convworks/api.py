@@ -95,7 +95,8 @@ def train(
     """`fit` from names: loads the data, makes the network from the config's seed, trains it.
 
     `image_size` None is the book's size with the book's recipe, else the data's own; for an image
-    folder the size in the network's row of the zoo, its paper's or the book's.
+    folder at most that in the network's row of the zoo, its paper's or the book's, and with
+    `config.init` just that, since its weights have learned from it.
     """
     config = config or TrainConfig()
     with together(config.device):
@@ -119,10 +120,10 @@ def prepare(
     _check_freeze(config)
     if image_size is None and config.recipe == "book" and model in BOOK:
         image_size = BOOK[model].image_size
-    elif image_size is None and str(data) not in SOURCES:
+    elif image_size is None and str(data) not in SOURCES and config.init:
         image_size = row.input[1]
     with together(config.device) as processes, processes.in_turn():
-        loaded = load_data(data, image_size=image_size, root=data_root)
+        loaded = load_data(data, image_size=image_size, root=data_root, largest=row.input[1])
 
     def make() -> nn.Module:
         return seeded(

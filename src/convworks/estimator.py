@@ -29,9 +29,9 @@ from sklearn.utils.validation import (
 )
 from torch import Tensor
 
-from convworks.data.folder import count_channels
+from convworks.data.folder import look_at
 from convworks.data.loader import open_loader
-from convworks.data.sources import make_data
+from convworks.data.sources import LEAST_SIDE, make_data, side_seen
 from convworks.data.splits import (
     ARRAYS,
     Data,
@@ -51,8 +51,6 @@ from convworks.train.config import Augment, ClassWeights, Device, RecipeName, Tr
 from convworks.train.device import arithmetic, choose_device, memory_kept
 from convworks.train.observer import Observer
 
-LEAST_SIZE = 28
-"""Smaller pictures in arrays are shown to the network at this side, as the known sets are."""
 BATCH = 256
 
 
@@ -67,7 +65,7 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     as pictures of files are. y holds any labels.
 
     `model` is a name of `list_models`; `image_size` the side in pixels that the network sees, None:
-    the pictures' larger side and at least 28, for files the size the network was published for.
+    an array's larger side and at least 28, for files what `train` takes of a folder of them.
     `validation_fraction` of each class is held out of X and chooses the epoch whose weights are
     kept; a class of one picture is not split. `augment` None mirrors pictures of files, not of
     arrays, which may be digits. `random_state` is TrainConfig's `seed`: the same number, the same
@@ -79,13 +77,15 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     `data=load_data(FOLDER)`. `verbose` shows the progress.
 
     After `fit`: `classes_`; `model_`, the `nn.Module` on the CPU; `preparation_`, what it sees of
-    pictures; `history_`, a record an epoch; `channels_`; for arrays also `n_features_in_`,
-    `picture_shape_` (C, H, W) and `range_`, their black and white.
+    pictures; `history_`, a record an epoch; `channels_`; for files `side_`, their usual
+    smaller side; for arrays `n_features_in_`, `picture_shape_` (C, H, W) and `range_`, their black
+    and white.
 
     Raises InputError and TrainingError (the first a ValueError) as `fit` and `create_model` do.
     """
 
     channels_: int
+    side_: int
     picture_shape_: tuple[int, ...]
     range_: tuple[float, float] | None
 
@@ -227,7 +227,8 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             raise InputError(f"fit had {had}, X is {has}: give both the same.")
         if paths is not None:
             if fitting:
-                self.channels_, self.picture_shape_, self.range_ = count_channels(paths), (), None
+                self.channels_, self.side_ = look_at(paths)
+                self.picture_shape_, self.range_ = (), None
                 self.__dict__.pop("n_features_in_", None)
             return FileImages(paths, torch.zeros(len(paths), dtype=torch.long), self.channels_)
         values = _arrange(self._numbers(X, fitting))
@@ -258,9 +259,12 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         images = replace(images, labels=labels)
         train, held_out = images.take(kept), images.take(held)
         if isinstance(images, FileImages):
-            name, size = commonpath(p.parent for p in images.paths), find(self.model).input[1]
+            name = commonpath(p.parent for p in images.paths)
+            size = find(self.model).input[1]  # which weights that are brought have seen
+            if not self.init:
+                size = side_seen(self.side_, size)
         else:
-            name, size = ARRAYS, max(LEAST_SIZE, *images.pixels.shape[2:])
+            name, size = ARRAYS, max(LEAST_SIDE, *images.pixels.shape[2:])
         return make_data(
             Parts(tuple(map(str, self.classes_)), train, test=held_out, val=held_out),
             DataSpec(name, _plain(self.image_size) or size, self.validation_fraction, seed),

@@ -11,12 +11,14 @@ from PIL import Image
 from sklearn.datasets import load_sample_images
 
 from conftest import write_digits
+from convworks import api
 from convworks.data import kept
 from convworks.data.folder import cut, decode, squeeze
 from convworks.data.loader import Loader, open_loader
 from convworks.data.sources import load_data
 from convworks.data.splits import FileImages
 from convworks.errors import InputError
+from convworks.train.config import RecipeName, TrainConfig
 
 CPU = torch.device("cpu")
 
@@ -58,6 +60,42 @@ def test_colour_photographs(tmp_path: Path) -> None:
     assert data.channels == 3
     assert len(data.mean) == 3
     assert data.mirror
+
+
+def write_of_sides(root: Path, *sides: int) -> Path:
+    """Pictures twice as long as that, wide or high, in two classes, and a file that is none."""
+    for i, side in enumerate(sides * 2):
+        shape = (side, 2 * side) if i % 2 else (2 * side, side)
+        place = root / "ab"[i >= len(sides)]
+        place.mkdir(parents=True, exist_ok=True)
+        Image.new("L", shape).save(place / f"{i}.png")
+    (root / "a" / "none.png").write_bytes(b"no picture")
+    return root
+
+
+@pytest.mark.parametrize(
+    ("sides", "model", "recipe", "seen"),
+    [
+        ((40, 44, 50, 300, 310), "resnet18", "modern", 50),  # their own: the median
+        ((500, 500, 520, 90), "resnet18", "modern", 224),  # the paper's, which is smaller
+        ((12, 14, 16), "resnet20", "modern", 28),  # the least
+        ((50, 50, 50), "resnet18", "book", 96),  # the book's
+    ],
+)
+def test_a_folders_pictures_are_seen_at_their_own_size(
+    tmp_path: Path, sides: tuple[int, ...], model: str, recipe: RecipeName, seen: int
+) -> None:
+    root = write_of_sides(tmp_path / "pictures", *sides)
+    _, data = api.prepare(model, root, TrainConfig(recipe=recipe))
+    assert data.image_size == seen
+    _, data = api.prepare(model, root, TrainConfig(recipe=recipe), image_size=80)
+    assert data.image_size == 80
+
+
+def test_weights_that_are_brought_see_the_size_of_their_paper(tmp_path: Path) -> None:
+    root = write_of_sides(tmp_path / "pictures", 40, 44, 50)
+    _, data = api.prepare("resnet18", root, TrainConfig(init=Path("torchvision")))
+    assert data.image_size == 224
 
 
 def test_decode_takes_the_central_square(tmp_path: Path) -> None:

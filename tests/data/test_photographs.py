@@ -12,7 +12,7 @@ from PIL import Image
 
 from convworks.data import kept
 from convworks.data.duplicates import ALIKE, find_alike, near_duplicates, thumbnails
-from convworks.data.folder import UnreadableError, count_channels, decode, find_files, squeeze
+from convworks.data.folder import UnreadableError, decode, find_files, look_at, squeeze
 from convworks.data.loader import FileLoader, open_loader
 from convworks.data.sources import load_data
 from convworks.data.splits import FileImages
@@ -107,7 +107,7 @@ def test_grey_of_either_order_of_bytes(tmp_path: Path) -> None:
         Image.frombytes(mode, (32, 32), pixels.astype(f"{order}u2").tobytes()).save(file)
         with Image.open(file) as picture:
             assert picture.mode == mode
-        assert count_channels([file]) == 1
+        assert look_at([file])[0] == 1
         assert torch.equal(decode(file, 1, 32)[0], torch.from_numpy((pixels >> 8).astype(np.uint8)))
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from math import ceil, inf
 from pathlib import Path
+from statistics import median
 
 import numpy as np
 import torch
@@ -37,6 +38,8 @@ TURNS = {
 """What sets a picture upright, by the EXIF number for how the camera was held."""
 PROBED = 1000
 """So many pictures are looked at, until one has colours, to tell a grey set from a coloured one."""
+MEASURED = 100
+"""So many at least, to tell the usual size."""
 
 SPARE = 1.5
 """JPEGs that are scaled down are decoded at no less than so many times the size asked for: 500×375
@@ -155,10 +158,10 @@ def to_parts(tree: Tree, title: str) -> Parts:
         part: [(path, i) for i, name in enumerate(classes) for path in found.get(name, ())]
         for part, found in tree.items()
     }
-    channels = count_channels([path for path, _ in listed["train"]])
+    channels, side = look_at([path for path, _ in listed["train"]])
     train, val, test = (_files(listed.get(part), channels) for part in ("train", "val", "test"))
     assert train is not None
-    return Parts(classes, train, test, val)
+    return Parts(classes, train, test, val, side)
 
 
 def _files(pictures: list[tuple[Picture, int]] | None, channels: int) -> FileImages | None:
@@ -217,29 +220,36 @@ def shown(path: str | Picture) -> str:
     return text if text.isprintable() else repr(text)
 
 
-def count_channels(paths: Sequence[Picture]) -> int:
-    """1 when every picture that was looked at is grey, else 3. Only headers are read.
+def look_at(paths: Sequence[Picture]) -> tuple[int, int]:
+    """1 when every picture that was looked at is grey, else 3, and their usual smaller side.
 
-    What cannot be read is passed over.
+    The side is the median of theirs in pixels. Only headers are read; what cannot be read is passed
+    over, and counts as grey; the side is 0 where nothing can.
     """
-    step = max(1, len(paths) // PROBED)
+    some = random.Random(0).sample(list(paths), min(PROBED, len(paths)))  # noqa: S311 (no secrets)
+    sides: list[int] = []
+    coloured = False
     pool = ThreadPoolExecutor(AT_ONCE)
     try:
-        coloured = any(mode not in GREY_MODES for mode in pool.map(_mode, paths[::step]))
+        for mode, side in filter(None, pool.map(_header, some)):
+            sides.append(side)
+            coloured = coloured or mode not in GREY_MODES
+            if coloured and len(sides) >= MEASURED:
+                break
     finally:  # also where a store does not answer, for which every other one would wait too
         pool.shutdown(wait=False, cancel_futures=True)
-    return 3 if coloured else 1
+    return 3 if coloured else 1, round(median(sides)) if sides else 0
 
 
-def _mode(path: Picture) -> str:
-    """Pillow's name for how colours are stored; grey for what cannot be read."""
+def _header(path: Picture) -> tuple[str, int] | None:
+    """Pillow's name for how colours are stored, and the smaller side; None if it is unreadable."""
     try:
         with path.open("rb") as stream, Image.open(stream, formats=FORMATS) as picture:
-            return picture.mode
+            return picture.mode, min(picture.size)
     except TrainingError:
         raise
     except Exception:  # decoding it will tell
-        return "L"
+        return None
 
 
 def unreadable(path: Picture, error: Exception) -> UnreadableError:

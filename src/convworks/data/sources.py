@@ -37,7 +37,8 @@ from convworks.errors import InputError, UsageError, unknown
 TEST_FRACTION = 0.2
 """Held out for the test where a set has no test part of its own."""
 
-FOLDER_IMAGE_SIZE = 224
+LEAST_SIDE = 28
+"""Smaller pictures are enlarged to it, which every network can take."""
 
 STATISTICS_SAMPLE = 256
 """Mean and deviation of a folder are taken over so many of its pictures."""
@@ -67,6 +68,7 @@ def load_data(
     val_fraction: float = 0.1,
     seed: int = 0,
     train_images: int | None = None,
+    largest: int = 224,
 ) -> Data:
     """A data set by name (`digits`, `fashion_mnist`, …), or an image folder wherever it lies.
 
@@ -75,7 +77,8 @@ def load_data(
     as s3://bucket/photos (docs/guides/large-data.md). Parts that are missing are held out of the
     training part, the same share of every class, drawn by `seed`: a fifth for the test, then
     `val_fraction` for validation. `image_size` is the side in pixels that the network sees; None:
-    28 or 32 for a known set, 224 for a folder. With `train_images` only about so many pictures are
+    28 or 32 for a known set; for a folder the usual smaller side of its pictures, but at
+    least 28 and at most `largest`. With `train_images` only about so many pictures are
     left to train and validate with, the same share of every class, drawn by `seed`; the test part,
     and a folder's own `val/`, stay whole.
     Sets that must be downloaded are kept below `root`, else $CONVWORKS_DATA, else
@@ -94,11 +97,17 @@ def load_data(
     else:
         identity, tree, place = _listed(identity, root)
         parts = to_parts(tree, place)
-        title, mirror, size = title_of(identity), True, image_size or FOLDER_IMAGE_SIZE
+        title, mirror = title_of(identity), True
+        size = image_size or side_seen(parts.side, largest)
     if train_images is not None and train_images < 1:
         raise UsageError(f"train_images must be at least 1, not {train_images}.")
     spec = DataSpec(identity, size, val_fraction, seed, train_images)
     return make_data(parts, spec, title, mirror)
+
+
+def side_seen(usual: int, largest: int) -> int:
+    """The side that files are scaled to whose smaller side usually has so many pixels."""
+    return min(max(usual, LEAST_SIDE), largest)
 
 
 def load_to_test(

@@ -64,6 +64,8 @@ class Parts:
     train: Images
     test: Images | None = None
     val: Images | None = None
+    side: int = 0
+    """The usual smaller side of files in pixels; 0 where none could be read."""
 
 
 ARRAYS = "arrays"

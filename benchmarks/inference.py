@@ -2,7 +2,7 @@
 
     pip install -e '.[bench,export]'
     python benchmarks/inference.py                       # half an hour on two cores
-    python benchmarks/inference.py resnet50 --rounds 1   # one network, once
+    python benchmarks/inference.py resnet50              # one network again
     python benchmarks/inference.py --table               # only write its tables again
 
 Each contestant computes probabilities of the same uint8 pictures with the same weights,
@@ -172,7 +172,6 @@ def middle(rates: dict[str, list[Any]], contestant: str, figure: str) -> float |
 
 def page(results: dict[str, Any]) -> str:
     """docs/inference.md."""
-    place = results["environment"]
     lines = [
         "# In use, beside its peers",
         "",
@@ -181,13 +180,18 @@ def page(results: dict[str, Any]) -> str:
         "fp32's at most. Networks with the weights of chance: their speed is that of trained ones.",
         "int8's ranges come from the same pictures. `benchmarks/inference.py` says what each",
         "contestant does.",
-        "",
-        f"Written by `python benchmarks/inference.py`, {results['rounds']} rounds on"
-        f" {place['threads']} threads of an {place['cpu']}, PyTorch {place['torch']}, with commit"
-        f" {place['commit'][:8]}.",
     ]
-    for name, rates in results["networks"].items():
-        lines += ["", f"## {name}, {NETWORKS[name]} pixels", ""]
+    for name, found in results.items():
+        place, rates = found["environment"], found["rates"]
+        lines += [
+            "",
+            f"## {name}, {NETWORKS[name]} pixels",
+            "",
+            f"`python benchmarks/inference.py {name}`, {found['rounds']} rounds on"
+            f" {place['threads']} threads of an {place['cpu']}, PyTorch {place['torch']}, with"
+            f" commit {place['commit'][:8]}.",
+            "",
+        ]
         lines += ["| | batch 1 | | batch 32 | | off by |", "|---|---:|---:|---:|---:|---:|"]
         for contestant in rates:
             off = middle(rates, contestant, "off")
@@ -206,7 +210,8 @@ def short(results: dict[str, Any]) -> str:
     """README's table: milliseconds of 32 pictures, and how many times as fast as eager fp32."""
     shown = ("compile", "onnxruntime", "convworks", "convworks-int8")
     lines = ["| network | pixels | eager | " + " | ".join(shown) + " |", "|---|---|" + "---:|" * 5]
-    for name, rates in results["networks"].items():
+    for name, found in results.items():
+        rates = found["rates"]
         base = middle(rates, "eager", "32")
         cells = [f"`{name}`", str(NETWORKS[name]), f"{base:,.1f}"]
         for contestant in shown:
@@ -235,10 +240,13 @@ def main() -> None:
                 for contestant in CONTESTANTS:
                     found[name][contestant].append(measure(contestant, name))
                     print(name, contestant, found[name][contestant][-1], flush=True)
-        place = environment(CPU)
-        results = {"environment": place, "rounds": given.rounds, "networks": found}
-        if given.networks != list(NETWORKS):
-            return
+        results = json.loads(RESULTS.read_text())
+        for name, rates in found.items():
+            results[name] = {
+                "environment": environment(CPU),
+                "rounds": given.rounds,
+                "rates": rates,
+            }
         RESULTS.write_text(json.dumps(results, indent=2) + "\n")
     results = json.loads(RESULTS.read_text())
     PAGE.write_text(page(results))

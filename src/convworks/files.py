@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Callable
 from contextlib import suppress
+from hashlib import file_digest
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,12 @@ def check_inside(path: Path, folder: Path) -> None:
     """InputError where a link in a folder, which others may have made, leads out of it."""
     if not path.resolve().is_relative_to(folder.resolve()):
         raise InputError(f"{path} is a link to {path.resolve()}, outside {folder}: remove it.")
+
+
+def hash_of_file(path: Path) -> str:
+    """A file's SHA-256, in hexadecimal."""
+    with path.open("rb") as file:
+        return file_digest(file, "sha256").hexdigest()
 
 
 def make_folder(folder: Path, *, exist_ok: bool = False) -> None:

@@ -1,5 +1,6 @@
 """Exported files do what the network does, in processes that know neither PyTorch nor convworks."""
 
+import copy
 import json
 import os
 import re
@@ -224,6 +225,21 @@ def test_what_is_not_a_number_is_not_kept(
     with pytest.raises(ExportError, match="other probabilities than the network .by nan"):
         export(run, "pt2", tmp_path / "model.pt2")
     assert not list(tmp_path.iterdir())
+
+
+def test_two_files_of_different_exports_are_refused(run: cw.Run, tmp_path: Path) -> None:
+    """As after a power cut between the two, or when only one of them was copied."""
+    changed = copy.deepcopy(run.model)
+    with torch.no_grad():
+        for parameter in changed.parameters():
+            parameter.mul_(1.0001)
+    for name, model in (("one", run.model), ("two", changed)):
+        (tmp_path / name).mkdir()
+        export(replace(run, model=model), "openvino", tmp_path / name / "model.xml")
+    open_deployed(tmp_path / "one" / "model.xml")
+    shutil.copy(tmp_path / "two" / "model.bin", tmp_path / "one")
+    with pytest.raises(InputError, match="not of one export: copy both"):
+        open_deployed(tmp_path / "one" / "model.xml")
 
 
 @pytest.mark.parametrize("links", [True, False])  # which not all file systems have

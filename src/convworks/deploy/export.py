@@ -22,8 +22,18 @@ from convworks.data.splits import ARRAYS, Data, Images
 from convworks.data.unreadable import LeftOut
 from convworks.deploy.card import is_own, write_card
 from convworks.deploy.place import put_in_place
-from convworks.deploy.runtime import ENTRY, INPUT, OUTPUT, SUFFIXES, Pixels, open_deployed, runtime
+from convworks.deploy.runtime import (
+    ENTRY,
+    INPUT,
+    OUTPUT,
+    SUFFIXES,
+    WEIGHTS,
+    Pixels,
+    open_deployed,
+    runtime,
+)
 from convworks.errors import ConvworksError, InputError, UsageError, unknown
+from convworks.files import hash_of_file
 from convworks.measure.display import Displayed
 from convworks.nets.registry import spec_of
 from convworks.train.checkpoint import BEST, read_settings
@@ -326,6 +336,8 @@ def _write_openvino(
     _write_onnx(shipped, between, metadata, ranges)
     model = openvino.Core().read_model(between)
     model.set_rt_info(json.dumps(metadata), [ENTRY])
+    openvino.save_model(model, path, compress_to_fp16=False)
+    model.set_rt_info(hash_of_file(path.with_suffix(".bin")), [WEIGHTS])
     openvino.save_model(model, path, compress_to_fp16=False)
     between.unlink()
 

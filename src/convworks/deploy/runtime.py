@@ -18,9 +18,12 @@ import torch
 
 from convworks.deploy.archive import LARGEST_SIDE, checked
 from convworks.errors import InputError
+from convworks.files import hash_of_file
 
 ENTRY = "convworks"
 """The name under which the file's metadata stand."""
+WEIGHTS = "convworks_weights"
+"""In OpenVINO's, that of the SHA-256 of the .bin beside it."""
 INPUT, OUTPUT = "images", "probabilities"
 SUFFIXES = {"onnx": ".onnx", "openvino": ".xml", "pt2": ".pt2"}
 """Of the files of each format; OpenVINO puts the weights beside, into a .bin."""
@@ -117,7 +120,16 @@ def _open_onnx(path: Path, _exact: bool) -> Opened:
 def _open_openvino(path: Path, exact: bool) -> Opened:
     core = runtime("openvino").Core()
     model = core.read_model(path)
-    text = model.get_rt_info([ENTRY]).astype(str) if model.has_rt_info([ENTRY]) else None
+    text, weights = (
+        model.get_rt_info([name]).astype(str) if model.has_rt_info([name]) else None
+        for name in (ENTRY, WEIGHTS)
+    )
+    beside = path.with_suffix(".bin")
+    if text is not None and weights != hash_of_file(beside):
+        raise InputError(
+            f"{path.name} and {beside.name} in {path.parent} are not of one export: copy both from"
+            " where they were exported, or export again."
+        )
     hints = {"INFERENCE_PRECISION_HINT": "f32"} if exact else {}
     compiled = core.compile_model(model, "CPU", hints)
     return text, lambda pixels: compiled(pixels)[0]

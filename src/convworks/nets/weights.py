@@ -4,7 +4,6 @@ import re
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from hashlib import file_digest
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from convworks.errors import InputError, unknown
+from convworks.files import hash_of_file
 from convworks.nets.matching import COUNT, match_weights
 from convworks.nets.pickled import load_pickled
 from convworks.nets.registry import build, find, spec_of
@@ -278,10 +278,7 @@ def _download(url: str) -> Path:
 
 def _is_whole(file: Path, digest: str) -> bool:
     """Whether it is there, and its SHA-256 begins so."""
-    if not file.exists():
-        return False
-    with file.open("rb") as opened:
-        return file_digest(opened, "sha256").hexdigest().startswith(digest)
+    return file.exists() and hash_of_file(file).startswith(digest)
 
 
 def read_file(file: Path) -> dict[str, Tensor]:

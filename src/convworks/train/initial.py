@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from hashlib import file_digest
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 
 from convworks.data.augment import Preparation
 from convworks.errors import InputError
+from convworks.files import hash_of_file
 from convworks.nets.matching import COUNT
 from convworks.nets.registry import spec_of
 from convworks.nets.weights import Peer, download, find_peer, put_weights, read_file
@@ -156,8 +156,7 @@ def _put(
 
 def hash_of(init: Path) -> str:
     """SHA-256 of a file, or of a run's best weights."""
-    with (init / BEST if init.is_dir() else init).open("rb") as opened:
-        return file_digest(opened, "sha256").hexdigest()
+    return hash_of_file(init / BEST if init.is_dir() else init)
 
 
 def _of(peer: Peer) -> Colours:

@@ -73,6 +73,12 @@ def check_inside(path: Path, folder: Path) -> None:
         raise InputError(f"{path} is a link to {path.resolve()}, outside {folder}: remove it.")
 
 
+def check_parent(path: Path) -> None:
+    """InputError where the folder that a file is to stand in is not there."""
+    if not path.parent.is_dir():
+        raise InputError(f"There is no folder {path.parent} for {path.name}: make it first.")
+
+
 def make_folder(folder: Path, *, exist_ok: bool = False) -> None:
     """Makes a folder, and those above it, so that a power cut leaves them."""
     made = [one for one in (folder, *folder.parents) if not one.exists()]

@@ -24,10 +24,8 @@ from convworks.train.device import environment
 ROOT = Path(__file__).parents[1]
 RESULTS, PAGE = ROOT / "benchmarks" / "results" / "guarantees.json", ROOT / "docs" / "guarantees.md"
 KILLS, MALFORMED, GUIDED = 100, 2000, 10_000
-OPENED = ("is_not_read", "is_what_is_opened", "reaches_nothing")
+OPENED = ("is_not_read", "is_what_is", "reaches_nothing", "through_links", "does_not_change")
 """Words in the names of tests whose files are opened, and then do nothing that they should not."""
-NO_FILE = ("marks_of_code", "older_format")
-"""Of tests with no hostile file: that running code would be seen, and that old files are read."""
 KINDS = ("idx", "picture", "config", "weights", "study", "words")
 
 
@@ -54,16 +52,17 @@ def guided() -> dict[str, dict[str, int]]:
 
 
 def hostile() -> dict[str, int]:
-    """Files that tests/test_hostile.py makes: refused, opened without harm, and neither."""
-    opened, no_file = " or ".join(OPENED), " or ".join(NO_FILE)
+    """Files that tests/test_hostile_*.py make: refused, opened without harm, and neither."""
+    opened = " or ".join(OPENED)
     taken, wrong = tests_passed(opened)
-    refused, failed = tests_passed(f"not ({opened} or {no_file})")
+    refused, failed = tests_passed(f"not ({opened} or marks_of_code)")  # those need no file
     return {"refused": refused, "opened": taken, "failed": wrong + failed}
 
 
 def tests_passed(which: str) -> tuple[int, int]:
     """Passed and failed tests with hostile files, of those whose names have these words."""
-    words = [sys.executable, "-m", "pytest", "-n0", "-q", "tests/test_hostile.py", "-k", which]
+    files = map(str, sorted(ROOT.glob("tests/test_hostile_*.py")))
+    words = [sys.executable, "-m", "pytest", "-n0", "-q", *files, "-k", which]
     done = subprocess.run(words, capture_output=True, text=True, cwd=ROOT)
     counts = {word: int(number) for number, word in re.findall(r"(\d+) (\w+)", done.stdout)}
     return counts.get("passed", 0), counts.get("failed", 0)

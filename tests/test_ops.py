@@ -56,17 +56,16 @@ channels = st.integers(1, 4)
 seeds = st.integers(0, 99)
 
 
+# Channels taken and given, the picture's height and width, kernel, stride, padding, seed.
+Pair = tuple[int, int]
+Convolution = tuple[int, int, Pair, Pair, Pair, Pair, int]
+convolutions = st.tuples(channels, channels, sides, windows, windows, windows, seeds)
+
+
 @settings(max_examples=40, deadline=None)
-@given(channels, channels, sides, windows, windows, windows, seeds)
-def test_convolutions_are_pytorchs(
-    taken: int,
-    given_: int,
-    side: tuple[int, int],
-    kernel: tuple[int, int],
-    stride: tuple[int, int],
-    padding: tuple[int, int],
-    seed: int,
-) -> None:
+@given(convolutions)
+def test_convolutions_are_pytorchs(drawn: Convolution) -> None:
+    taken, given_, side, kernel, stride, padding, seed = drawn
     torch.manual_seed(seed)
     image = torch.randn(taken, *side)
     kernels, bias = torch.randn(given_, taken, *kernel), torch.randn(given_)
@@ -83,17 +82,9 @@ def test_convolutions_are_pytorchs(
 
 
 @settings(max_examples=20, deadline=None)
-@given(st.integers(1, 3), channels, channels, sides, windows, windows, windows, seeds)
-def test_the_layer_is_pytorchs_and_learns_as_it_does(
-    batch: int,
-    taken: int,
-    given_: int,
-    side: tuple[int, int],
-    kernel: tuple[int, int],
-    stride: tuple[int, int],
-    padding: tuple[int, int],
-    seed: int,
-) -> None:
+@given(st.integers(1, 3), convolutions)
+def test_the_layer_is_pytorchs_and_learns_as_it_does(batch: int, drawn: Convolution) -> None:
+    taken, given_, side, kernel, stride, padding, seed = drawn
     torch.manual_seed(seed)
     ours = Conv2d(taken, given_, kernel, padding, stride).double()
     theirs = nn.Conv2d(taken, given_, kernel, stride, padding).double()

@@ -27,6 +27,11 @@ class DivergedError(TrainingError):
     """The loss or a weight is no finite number any more."""
 
 
+def first_line(error: BaseException) -> str:
+    """What another's error says, in one line; its kind where it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
 def unknown(kind: str, name: str, known: Iterable[str], hint: str = "") -> InputError:
     """The error for a `name` that is no known `kind`, with the nearest known name."""
     names = sorted(known)

@@ -80,6 +80,12 @@ def hash_of_file(path: Path) -> str:
         return file_digest(file, "sha256").hexdigest()
 
 
+def check_parent(path: Path) -> None:
+    """InputError where the folder that a file is to stand in is not there."""
+    if not path.parent.is_dir():
+        raise InputError(f"There is no folder {path.parent} for {path.name}: make it first.")
+
+
 def make_folder(folder: Path, *, exist_ok: bool = False) -> None:
     """Makes a folder, and those above it, so that a power cut leaves them."""
     made = [one for one in (folder, *folder.parents) if not one.exists()]

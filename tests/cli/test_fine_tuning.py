@@ -73,7 +73,11 @@ def test_a_search_prints_the_command_that_trains_as_its_best_trial() -> None:
         (["--layer-decay", "2"], 2, "--layer-decay must lie in 0…1"),
         (["--init", "nowhere"], 1, "Cannot read weights from nowhere (there is no such file)"),
         (["--init", "timm"], 1, "timm publishes no weights for lenet, nor does any other"),
-        (["--find-lr", "--out", "/proc/x"], 1, "Cannot make /proc/x (No such file or directory)"),
+        (
+            ["--find-lr", "--out", "/proc/x"],
+            1,
+            "Cannot make the folder /proc/x (No such file or directory)",
+        ),
         (["--normalize", "init"], 2, "as the weights of --init know it: give --init."),
     ],
 )

@@ -65,7 +65,7 @@ def test_a_run_and_its_data(capsys: pytest.CaptureFixture[str]) -> None:
         (["vgg11", "--input", "3x16x16", "--depth", "-1"], 1, "depth must be 0 or more"),
         (["lenet", "--input", "1x8x8"], 1, "lenet cannot take 8×8 images"),
         (["digits", "lenet"], 2, "A data set is drawn alone"),
-        (["lenet", "--out", "file"], 2, "Cannot make the folder file"),
+        (["lenet", "--out", "file"], 1, "file (File exists): choose another --out."),
     ],
 )
 def test_mistakes_are_told_in_a_line(

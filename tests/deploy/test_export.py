@@ -11,11 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import onnx
-import onnxruntime
 import pytest
 import torch
-from PIL import Image
 from torch import nn
 
 import convworks as cw
@@ -24,22 +21,10 @@ from conftest import write_digits
 from convworks.data.splits import Data
 from convworks.deploy import export as exporting
 from convworks.deploy.export import BATCHES, ExportError, Shipped, export
-from convworks.deploy.interval import wilson
 from convworks.deploy.runtime import Deployed, open_deployed
 from convworks.errors import InputError, UsageError
-from convworks.train.initial import hash_of
 
 FORMATS = {"onnx": "model.onnx", "openvino": "model.xml", "pt2": "model.pt2"}
-
-
-@pytest.fixture(scope="module")
-def run(digits: Data, tmp_path_factory: pytest.TempPathFactory) -> cw.Run:
-    """With batch norm, residual blocks and fewer channels than usual."""
-    torch.manual_seed(0)
-    model = cw.create_model("resnet20", num_classes=10, in_channels=1, image_size=28)
-    folder = tmp_path_factory.mktemp("runs") / "run"
-    config = cw.TrainConfig(epochs=4, out=folder, device="cpu")
-    return cw.fit(model, digits, config, progress=False)
 
 
 def pictures(digits: Data, count: int) -> np.ndarray:
@@ -68,18 +53,6 @@ def test_a_file_for_each_format(kind: str, run: cw.Run, digits: Data) -> None:
         np.testing.assert_allclose(result.sum(1), 1, atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["onnx", "openvino"])
-def test_eight_bits(kind: str, run: cw.Run) -> None:
-    whole = export(run, kind)  # type: ignore[arg-type]
-    found = export(run, kind, int8=True)  # type: ignore[arg-type]
-    assert found.path.name.startswith("model.int8.")
-    assert found.bytes < 0.75 * whole.bytes  # a quarter of the weights, but more text
-    assert found.run_accuracy - found.test_accuracy <= 2 / found.test_images + 0.005
-    if kind == "onnx":
-        kinds = {node.op_type for node in onnx.load(found.path).graph.node}
-        assert "QuantizeLinear" in kinds
-
-
 @pytest.mark.parametrize("kind", FORMATS)
 def test_the_cards_program_runs_without_us(
     kind: str, run: cw.Run, digits: Data, tmp_path: Path
@@ -105,25 +78,6 @@ def test_the_cards_program_runs_without_us(
     lines = [line.split() for line in done.stdout.splitlines()]
     assert [label for label, _ in lines] == [run.classes[i] for i in result.argmax(1)]
     compile(reading, "card", "exec")
-
-
-def test_reading_a_picture_is_as_in_training(tmp_path: Path) -> None:
-    """What the card says about picture files gives the pixels of the loader."""
-    from convworks.data.folder import decode
-    from convworks.deploy.card import reading
-
-    rng = np.random.default_rng(0)
-    turned = Image.Exif()
-    turned[0x0112] = 6  # by 90°, as cameras write it
-    for channels, shape in ((1, (40, 31)), (3, (25, 60, 3)), (3, (30, 30, 4))):  # 4: see-through
-        picture = Image.fromarray(rng.integers(0, 256, shape, np.uint8))
-        picture.save(tmp_path / "photo.png", exif=turned)
-        text = reading((channels, 20, 20)).replace("photo.jpg", str(tmp_path / "photo.png"))
-        space: dict[str, np.ndarray] = {"np": np}  # type: ignore[dict-item]
-        exec(text, space)
-        assert space["images"].dtype == np.uint8
-        expected = decode(tmp_path / "photo.png", channels, 20).numpy()
-        np.testing.assert_array_equal(space["images"][0], expected)
 
 
 def test_an_image_folder_and_a_network_of_ones_own(digit_pictures: Path, tmp_path: Path) -> None:
@@ -281,57 +235,6 @@ def test_files_are_replaced_together_or_not_at_all(
     assert all(after[name] != before[name] for name in before)
 
 
-def test_int8_sees_all_classes_of_a_folder(tmp_path: Path) -> None:
-    """A folder's pictures are in the order of its classes: dark ones only, were the first taken."""
-    dice = np.random.default_rng(0)
-    for name, least in (("dark", 0), ("light", 200)):
-        (tmp_path / "set" / name).mkdir(parents=True)
-        for i in range(800):
-            pixels = dice.integers(least, least + 40, (12, 12), np.uint8)
-            Image.fromarray(pixels).save(tmp_path / "set" / name / f"{i:03}.png")
-    data = cw.load_data(tmp_path / "set", image_size=12)
-    torch.manual_seed(0)
-    model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(400, 2))
-    run = cw.fit(model, data, cw.TrainConfig(epochs=1, out=tmp_path / "run"), progress=False)
-    found = export(run, "onnx", tmp_path / "prepared.onnx", int8=True)
-    assert found.run_accuracy > 0.99
-    assert found.test_accuracy > 0.99
-
-
-class Joined(nn.Module):
-    """Loud channels beside soft ones, which a norm brings to one level, as in DenseNet."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.loud = nn.Conv2d(1, 4, 3, stride=4)
-        self.soft = nn.Conv2d(1, 4, 3, stride=4)
-        self.norm = nn.BatchNorm2d(8)
-        self.fc = nn.Linear(8 * 3 * 3, 10)
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        joined = torch.cat([1000 * self.loud(images), self.soft(images)], dim=1)
-        pooled = nn.functional.max_pool2d(joined, 2)
-        return self.fc(self.norm(pooled).relu().flatten(1))
-
-
-def test_what_a_norm_reads_is_not_joined_in_eight_bits(digits: Data, tmp_path: Path) -> None:
-    """Rounded to the range of the loud channels, the soft ones would be gone."""
-    torch.manual_seed(0)
-    config = cw.TrainConfig(epochs=3, out=tmp_path / "run", device="cpu")
-    run = cw.fit(Joined(), digits, config, progress=False)
-    found = export(run, "onnx", int8=True, data=digits)
-    assert found.farthest < 0.2
-    nodes = onnx.load(found.path).graph.node
-    makers = {output: node for node in nodes for output in node.output}
-    (norm,) = [node for node in nodes if node.op_type == "BatchNormalization"]
-    pool = makers[norm.input[0]]
-    join = makers[pool.input[0]]
-    assert (pool.op_type, join.op_type) == ("MaxPool", "Concat")
-    convolutions = [node for node in nodes if node.op_type == "Conv"]
-    read = [makers[place].op_type for node in convolutions for place in node.input[:2]]
-    assert read == ["DequantizeLinear"] * 4
-
-
 def test_the_runs_model_stays_as_it_is(run: cw.Run, tmp_path: Path) -> None:
     run.model.train()
     export(run, "pt2", tmp_path / "model.pt2")
@@ -361,76 +264,6 @@ def test_a_folder_that_has_moved(digit_pictures: Path, tmp_path: Path) -> None:
     assert "| data | a\\|b: " in Path(f"{found.path}.md").read_text()
 
 
-def test_what_fine_tuned_weights_began_as_travels_with_them(digits: Data, tmp_path: Path) -> None:
-    """Published ones by the option and from Python, and a run's, without where those lie."""
-
-    def lenet(seed: int) -> nn.Module:
-        torch.manual_seed(seed)
-        return cw.create_model("lenet_bn", num_classes=10, in_channels=1, image_size=28)
-
-    def said(model: nn.Module, name: str, init: Path | None = None) -> tuple[str, str, object]:
-        config = cw.TrainConfig(epochs=1, out=tmp_path / name, init=init)
-        found = export(cw.fit(model, digits, config, progress=False), data=digits)
-        notes = open_deployed(found.path).metadata
-        return notes["licence"], Path(f"{found.path}.md").read_text(), notes["began_with"]
-
-    licence, card, began = said(lenet(0), "first")
-    assert "The weights were learned from digits: its licence says" in licence
-    assert "| began with | weights drawn at random |" in card
-    assert began is None
-    licence, card, began = said(lenet(1), "second", tmp_path / "first")
-    digest = hash_of(tmp_path / "first")
-    assert began == {"source": "the run first", "sha256": digest}
-    assert "The weights began as the run first and learned further from digits" in licence
-    assert f"| began with | the run first, SHA-256 {digest} |" in card
-    assert str(tmp_path) not in licence + card
-    published = lenet(2)
-    published.published = "torchvision's resnet18"  # type: ignore[assignment]
-    licence, card, began = said(published, "third")
-    assert "The weights began as torchvision's resnet18 and learned further" in licence
-    assert "| began with | torchvision's resnet18 |" in card
-
-
-def test_the_card_says_what_was_done_and_what_came_of_it(
-    digit_pictures: Path, tmp_path: Path
-) -> None:
-    """Of a training that was cut short, on pictures some of which are damaged or there twice."""
-    (digit_pictures / "digit0" / "000.png").write_bytes(b"no picture")
-    data = cw.load_data(digit_pictures, image_size=20)
-    files = {part: getattr(data, part).paths for part in ("train", "test")}
-    shutil.copy(files["train"][-1], files["test"][-1])
-    torch.manual_seed(0)
-    model = cw.create_model("lenet", num_classes=3, in_channels=1, image_size=20)
-    config = cw.TrainConfig(
-        epochs=9, patience=1, lr=1e-30, class_weights="balanced", out=tmp_path / "run"
-    )
-    run = cw.fit(model, data, config, progress=False)
-    assert run.summary is not None
-    assert run.summary.epochs == 2
-    found = cw.export(run)
-    card = Path(f"{found.path}.md").read_text()
-    low, high = wilson(found.test_accuracy, found.test_images)
-    count = int((data.train.labels == 0).sum())
-    mean = f"{run.preparation.mean[0]:.4g}"
-    for line in (
-        f"| normalisation | in the network: mean {mean}, deviation ",
-        f" | digit0 ({count}), digit1 ({count}), digit2 ({count}) |",
-        f"| data | pictures: {len(data.train)} pictures to train with, {len(data.val)} to choose",
-        "| left out, or in two parts | 1 cannot be read; 1 to test are nearly training pictures |",
-        f"| test accuracy | {found.test_accuracy:.4f} of this file (95 % interval {low:.4f} to"
-        f" {high:.4f}), {found.run_accuracy:.4f} of the network",
-        f"| recipe | modern: {run.summary.epochs} epochs of 9 (--patience), the weights of epoch"
-        f" {run.summary.best_epoch}, batch ",
-        "adamw, learning rate 1e-30, weight decay 0.05, augmentation flip-crop, seed 0,"
-        " class weights balanced |",
-        f"| written by | convworks {cw.__version__}, PyTorch {torch.__version__}, onnx"
-        f" {onnx.__version__}, onnxruntime {onnxruntime.__version__} |",
-        "## Limits\n\nIt was tested on pictures that come from the same source",
-        "## Licence\n\nconvworks is MIT-licensed. The weights were learned from pictures",
-    ):
-        assert line in card
-
-
 def test_a_network_that_counts_on_its_batch(digits: Data, tmp_path: Path) -> None:
     class Fixed(nn.Module):
         def __init__(self) -> None:
@@ -444,17 +277,6 @@ def test_a_network_that_counts_on_its_batch(digits: Data, tmp_path: Path) -> Non
     run = cw.fit(Fixed(), digits, config, progress=False)
     with pytest.raises(ExportError, match=r"take x.flatten\(1\)"):
         export(run)
-
-
-def test_eight_bits_that_cost_too_much_are_not_kept(
-    run: cw.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Ranges from black pictures cut everything off."""
-    black = [np.zeros((64, 1, 28, 28), np.uint8)]
-    monkeypatch.setattr(exporting, "_ranges", lambda *_: iter(black))
-    with pytest.raises(ExportError, match="Export it without --int8"):
-        export(run, "onnx", tmp_path / "model.onnx", int8=True)
-    assert not list(tmp_path.iterdir())
 
 
 def test_bad_input(run: cw.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -270,7 +270,9 @@ def test_bad_input(runs: list[Path], tmp_path: Path) -> None:
         cw.write_report([runs[0], tmp_path])
     with pytest.raises(InputError, match="best.safetensors is no run folder"):
         cw.write_report(runs[0] / "best.safetensors")
-    with pytest.raises(InputError, match=r"There is no folder .*nowhere to write page.html in"):
+    with pytest.raises(
+        InputError, match=r"There is no folder .*nowhere for page.html: make it first"
+    ):
         cw.write_report(runs, tmp_path / "nowhere" / "page.html")
     with pytest.raises(InputError, match="ends with .html, not .*best.safetensors"):
         cw.write_report(runs, runs[0] / "best.safetensors")

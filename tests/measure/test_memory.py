@@ -57,6 +57,15 @@ def test_the_model_is_left_as_it_was() -> None:
     assert all(p.device.type == "cpu" for p in model.parameters())
 
 
+def test_a_network_that_fails_without_a_word_is_told() -> None:
+    class Silent(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            raise RuntimeError
+
+    with pytest.raises(InputError, match="cannot take 1×4×4 images: RuntimeError"):
+        predict_memory(Silent(), (1, 4, 4))
+
+
 def test_the_largest_batch() -> None:
     assert largest_batch(1000, lambda batch: 10 + 7 * batch) == 141
     assert largest_batch(16, lambda batch: 10 + 7 * batch) == 0

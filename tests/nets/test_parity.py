@@ -7,9 +7,9 @@ import torchvision
 from torch import nn
 
 from convworks.errors import InputError
-from convworks.nets.matching import copy_weights, match_weights
+from convworks.nets.matching import match_weights
 from convworks.nets.registry import create_model
-from convworks.nets.weights import TIMM, TORCHVISION
+from convworks.nets.weights import TIMM, TORCHVISION, put_weights
 from convworks.nets.zoo import ZOO
 
 PEERS = [
@@ -68,7 +68,7 @@ def test_outputs_and_gradients_are_the_peers(library: str, name: str) -> None:
     theirs = peer(library, name)
     mine = without_chance(create_model(name, image_size=size, stem="paper"))
     names = match_weights(mine, theirs, (3, size, size))
-    copy_weights(mine, theirs.state_dict(), names)
+    assert put_weights(mine, theirs.state_dict(), names) == []
     images = torch.randn(2, 3, size, size)
     theirs.eval()
     mine.eval()

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from convworks.errors import InputError
 from convworks.nets.registry import create_model, published_of
+from convworks.nets.weights import read_file
 
 
 class Quiet(SimpleHTTPRequestHandler):
@@ -272,3 +273,11 @@ def test_weights_of_another_form_are_refused(
         InputError, match="do not fit resnet18 with {'se': 16}: The networks differ"
     ):
         create_model("resnet18", weights="torchvision", options={"se": 16})
+
+
+def test_weights_of_the_older_format_are_read(tmp_path: Path) -> None:
+    """torchvision's oldest files are no zip."""
+    state = create_model("lenet").state_dict()
+    torch.save(state, tmp_path / "old.pth", _use_new_zipfile_serialization=False)
+    found = read_file(tmp_path / "old.pth")
+    assert all(torch.equal(found[name], tensor) for name, tensor in state.items())

@@ -251,6 +251,37 @@ def test_files_that_a_run_has_lost_are_named(digits: Data) -> None:
         fit(small_net(), digits, config, resume=True)
 
 
+def test_a_good_checkpoint_that_cannot_be_read_now_is_not_called_damaged(
+    digits: Data, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = TrainConfig(epochs=2, batch_size=32, lr=0.01, out=Path("run"))
+    with pytest.raises(RuntimeError, match="crash"):
+        fit(small_net(), digits, config, observers=[StopAfterEpoch(1)])
+    for error, said in (
+        (PermissionError(13, "Permission denied"), "Permission denied"),
+        (MemoryError(), "memory ran out"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "memory ran out"),
+    ):
+
+        def failing(*_: object, error: Exception = error, **__: object) -> None:
+            raise error
+
+        with monkeypatch.context() as patch:
+            patch.setattr(torch, "load", failing)
+            with pytest.raises(InputError, match=f"Cannot read run/last.pt.*{said}") as raised:
+                fit(small_net(), digits, config, resume=True)
+        assert "--init" not in str(raised.value)
+    assert len(fit(small_net(), digits, config, resume=True).history) == 2
+
+
+def test_a_half_written_file_of_a_killed_run_is_no_hindrance(digits: Data) -> None:
+    config = TrainConfig(epochs=1, batch_size=32, lr=0.01, out=Path("run"))
+    fit(small_net(), digits, config)
+    Path("run/summary.json").rename("run/.summary.json.tmp")
+    assert fit(small_net(), digits, config, resume=True).summary is not None
+    assert not Path("run/.summary.json.tmp").exists()
+
+
 def test_a_folder_that_has_moved_is_resumed(digit_pictures: Path) -> None:
     config = TrainConfig(epochs=2, batch_size=8, out=Path("run"), workers=1)
     with pytest.MonkeyPatch.context() as patch:

@@ -11,7 +11,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from convworks.errors import UsageError
+from convworks.errors import InputError, UsageError
 from convworks.files import parse_json
 from convworks.measure.display import width_in_files
 
@@ -72,6 +72,16 @@ def run_folders(given: Sequence[Path]) -> Sequence[Path]:
         if one not in runs:
             print(f"left out: {one} is no run folder", file=sys.stderr)
     return runs or given
+
+
+def make_out(folder: Path) -> None:
+    """Makes the folder that --out names, if it is not there; InputError where that fails."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"Cannot make the folder {folder} ({error.strerror}): choose another --out."
+        ) from error
 
 
 def show(table: Table) -> None:

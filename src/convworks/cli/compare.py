@@ -1,19 +1,22 @@
 """`convworks compare`."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 from rich.table import Table
 
 from convworks.cli.command import Command, Flag, run_folders, show
 from convworks.cli.summary import parse_shape
-from convworks.errors import UsageError
+from convworks.errors import UsageError, unknown
 from convworks.measure.units import Cost
 from convworks.train.config import left_open
+
+if TYPE_CHECKING:
+    from convworks.bench.contest import Contestant
 
 Shown = Literal["table", "markdown", "csv"]
 
@@ -51,43 +54,10 @@ class Compare(Command):
 
     def run(self, _arguments: Sequence[str], /) -> None:
         """Collects, prints and draws."""
-        from convworks.bench.contest import Contestant
         from convworks.bench.speed import benchmark
-        from convworks.errors import unknown
-        from convworks.nets.registry import list_models
-        from convworks.nets.zoo import ZOO
         from convworks.report import compare
-        from convworks.report.picture import check_picture
 
-        if not (self.models or self.runs):
-            raise UsageError("Nothing to compare: give networks or --runs DIR…")
-        if self.batch_size < 1:
-            raise UsageError(f"--batch-size must be at least 1, not {self.batch_size}.")
-        names: list[str] = []
-        for pattern in self.models:
-            found = list_models(pattern)
-            if not found:
-                raise unknown("network", pattern, ZOO, "`convworks models` lists them all.")
-            names += [name for name in found if name not in names]
-        shape = None if self.input is None else parse_shape(self.input)
-        if shape and shape[1] != shape[2]:
-            raise UsageError(f"compare takes square images such as 3x224x224, not {self.input}.")
-        if self.figure is not None:
-            check_picture(self.figure)
-        elif self.cost is not None:
-            raise UsageError("--cost is for the figure: give --figure FILE too.")
-        if self.cost == "latency_ms" and not self.bench:
-            raise UsageError("--cost latency_ms is measured: give --bench too.")
-        contestants = [
-            Contestant(
-                name,
-                num_classes=ZOO[name].classes if self.classes is None else self.classes,
-                in_channels=(shape or ZOO[name].input)[0],
-                image_size=(shape or ZOO[name].input)[1],
-                batch_size=self.batch_size,
-            )
-            for name in names
-        ]
+        contestants = self._checked()
         groups = compare.trained(run_folders(self.runs), self.batch_size)
         if self.figure is not None and len(groups) < 2:  # said before minutes of --bench
             raise UsageError(
@@ -109,11 +79,52 @@ class Compare(Command):
         elif self.format == "markdown":
             print(compare.as_markdown(entries))
         else:
-            table = Table()
-            shown = compare.columns(entries)
-            for name in shown:
-                left = name in ("network", "input")
-                table.add_column(name, justify="left" if left else "right", no_wrap=True)
-            for cells in zip(*shown.values(), strict=True):
-                table.add_row(*cells)
-            show(table)
+            show(_table(compare.columns(entries)))
+
+    def _checked(self) -> "list[Contestant]":
+        """The networks of the zoo that are asked for; errors for what does not go together."""
+        from convworks.bench.contest import Contestant
+        from convworks.nets.registry import list_models
+        from convworks.nets.zoo import ZOO
+        from convworks.report.picture import check_picture
+
+        if not (self.models or self.runs):
+            raise UsageError("Nothing to compare: give networks or --runs DIR…")
+        if self.batch_size < 1:
+            raise UsageError(f"--batch-size must be at least 1, not {self.batch_size}.")
+        names: list[str] = []
+        for pattern in self.models:
+            found = list_models(pattern)
+            if not found:
+                raise unknown("network", pattern, ZOO, "`convworks models` lists them all.")
+            names += [name for name in found if name not in names]
+        shape = None if self.input is None else parse_shape(self.input)
+        if shape and shape[1] != shape[2]:
+            raise UsageError(f"compare takes square images such as 3x224x224, not {self.input}.")
+        if self.figure is not None:
+            check_picture(self.figure)
+        elif self.cost is not None:
+            raise UsageError("--cost is for the figure: give --figure FILE too.")
+        if self.cost == "latency_ms" and not self.bench:
+            raise UsageError("--cost latency_ms is measured: give --bench too.")
+        return [
+            Contestant(
+                name,
+                num_classes=ZOO[name].classes if self.classes is None else self.classes,
+                in_channels=(shape or ZOO[name].input)[0],
+                image_size=(shape or ZOO[name].input)[1],
+                batch_size=self.batch_size,
+            )
+            for name in names
+        ]
+
+
+def _table(columns: Mapping[str, Sequence[str]]) -> Table:
+    """From headings to their cells."""
+    table = Table()
+    for name in columns:
+        left = name in ("network", "input")
+        table.add_column(name, justify="left" if left else "right", no_wrap=True)
+    for cells in zip(*columns.values(), strict=True):
+        table.add_row(*cells)
+    return table

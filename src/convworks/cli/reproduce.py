@@ -43,33 +43,19 @@ class Reproduce(Command):
     def run(self, arguments: Sequence[str], /) -> None:
         """Computes, prints and writes; fails when a figure differs and nothing explains it."""
         import convworks as cw
-        from convworks.bench.claims import CLAIMS, TRAINED, choose_sections
-        from convworks.files import write_file
+        from convworks.files import check_parent, write_file
         from convworks.report import reproduce
         from convworks.train.device import choose_device, environment
 
         if self.list:
-            known = [
-                {
-                    "section": name,
-                    "figures": sum(one.section == name for one in CLAIMS),
-                    "trained": sum(one.section == name for one in TRAINED),
-                }
-                for name in choose_sections(self.sections)
-            ]
-            if self.json:
-                print(json.dumps(known, indent=2))
-                return
-            for one in known:
-                trained = f", {one['trained']} trained" if one["trained"] else ""
-                print(f"{one['section']}: {one['figures']} figures{trained}")
+            self._list()
             return
         if self.epochs is not None and self.epochs < 1:
             raise UsageError(f"--epochs must be at least 1, not {self.epochs}.")
-        if self.out is not None and self.out.is_dir():
-            raise InputError(f"{self.out} is a folder: name a file such as {self.out}/page.md.")
-        if self.out is not None and not self.out.parent.is_dir():
-            raise InputError(f"There is no folder {self.out.parent} to write {self.out.name} in.")
+        if self.out is not None:
+            if self.out.is_dir():
+                raise InputError(f"{self.out} is a folder: name a file such as {self.out}/page.md.")
+            check_parent(self.out)
         judged = cw.reproduce(
             self.sections,
             quick=self.quick,
@@ -91,3 +77,22 @@ class Reproduce(Command):
         unexplained = [one.what for one in judged if one.verdict == "differs"]
         if unexplained:
             raise ConvworksError(f"Not explained: {'; '.join(unexplained)}.")
+
+    def _list(self) -> None:
+        """The sections, and how many figures each has."""
+        from convworks.bench.claims import CLAIMS, TRAINED, choose_sections
+
+        known = [
+            {
+                "section": name,
+                "figures": sum(one.section == name for one in CLAIMS),
+                "trained": sum(one.section == name for one in TRAINED),
+            }
+            for name in choose_sections(self.sections)
+        ]
+        if self.json:
+            print(json.dumps(known, indent=2))
+            return
+        for one in known:
+            trained = f", {one['trained']} trained" if one["trained"] else ""
+            print(f"{one['section']}: {one['figures']} figures{trained}")

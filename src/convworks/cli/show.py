@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from convworks.cli.command import Command, DataRoot, Flag, Options, parse_options
+from convworks.cli.command import Command, DataRoot, Flag, Options, make_out, parse_options
 from convworks.cli.summary import parse_shape
 from convworks.errors import UsageError, unknown
 
@@ -63,10 +63,7 @@ class Show(Command):
             raise UsageError("Name networks of the zoo, a run folder or a data set.")
         drawn, folder = self._drawn()
         folder = self.out or folder
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UsageError(f"Cannot make the folder {folder} ({error.strerror}).") from error
+        make_out(folder)
         files = []
         for name, figure in drawn.items():
             files.append(folder / f"{name}.{self.format}")

@@ -5,12 +5,13 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import tyro
 
 from convworks.cli.command import Command, DataRoot, Flag, show
-from convworks.errors import InputError, UsageError
+from convworks.errors import UsageError
+from convworks.studies.study import Budget
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +25,7 @@ class StudyCommand(Command):
     """A study that comes with convworks, or a TOML file of your own: see docs/studies/index.md."""
     list: Flag = False
     """Only name the studies, with their runs and roughly what they take on two cores."""
-    budget: Literal["quick", "full"] = "quick"
+    budget: Budget = "quick"
     """quick: minutes on two cores, on small pictures; full: what the question deserves."""
     runs: Annotated[Path, tyro.conf.arg(metavar="DIR")] = Path("runs/studies")
     """Where runs are kept: complete ones are read, stopped ones go on."""
@@ -47,16 +48,17 @@ class StudyCommand(Command):
             self._list()
             return
         import convworks as cw
-        from convworks.files import write_file
+        from convworks.files import check_parent, write_file
         from convworks.report.picture import check_picture
         from convworks.studies.page import as_page
 
-        if self.out is not None and self.out.suffix != ".md":
-            raise UsageError(
-                f"--out takes a Markdown file such as {Path(self.study).stem}.md, not {self.out}."
-            )
-        if self.out is not None and not self.out.parent.is_dir():
-            raise InputError(f"There is no folder {self.out.parent} to write {self.out.name} in.")
+        if self.out is not None:
+            if self.out.suffix != ".md":
+                raise UsageError(
+                    f"--out takes a Markdown file such as {Path(self.study).stem}.md, not"
+                    f" {self.out}."
+                )
+            check_parent(self.out)
         if self.figure is not None:
             check_picture(self.figure)
         found = cw.study(self.study, budget=self.budget, runs=self.runs, data_root=self.data_root)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from convworks.cli.command import Command, DataRoot, Flag, Options, parse_options
-from convworks.errors import InputError, UsageError
+from convworks.cli.command import Command, DataRoot, Flag, Options, make_out, parse_options
+from convworks.errors import UsageError
 from convworks.train.config import TrainConfig
 from convworks.train.recipes import Recipe
 
@@ -112,12 +112,7 @@ class Train(Command):
         from convworks.report.rates import draw_rates
 
         folder = self.config.out or Path("runs")
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(
-                f"Cannot make {folder} ({error.strerror}): choose another --out."
-            ) from error
+        make_out(folder)
         model, data, named = self._named()
         make, loaded = api.prepare(model, data, self.config, **named)
         found = api.find_lr(make(), loaded, self.config)

@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 from time import sleep
 from typing import Any
 
-from convworks.errors import InputError, TrainingError, unknown
+from convworks.errors import InputError, TrainingError, first_line, unknown
 from convworks.files import write_file
 
 STORES = {
@@ -155,10 +155,10 @@ def _hidden(path: str) -> bool:
 
 
 def _unreachable(name: str, error: Exception) -> InputError:
-    reason = getattr(error, "strerror", None) or str(error).strip() or type(error).__name__
+    reason = getattr(error, "strerror", None) or first_line(error)
     if isinstance(error, FileNotFoundError):
         reason = "there is nothing"
-    return InputError(f"Cannot read {name} ({str(reason).splitlines()[0]}).")
+    return InputError(f"Cannot read {name} ({reason}).")
 
 
 Member = tuple[str, int, int, int | None]
@@ -198,10 +198,9 @@ def _index(store: Any, shard: str, indices: Path | None) -> list[Member]:
         with store.open(shard, "rb") as stream, tarfile.open(fileobj=stream, mode="r:") as tar:
             members = _members(tar)
     except tarfile.TarError as error:
-        reason = str(error).splitlines()[0]
         raise InputError(
-            f"Cannot read {shard} ({reason}): it must be a whole .tar file, not compressed, and"
-            " hold no links (tar --dereference --hard-dereference)."
+            f"Cannot read {shard} ({first_line(error)}): it must be a whole .tar file, not"
+            " compressed, and hold no links (tar --dereference --hard-dereference)."
         ) from error
     except Exception as error:
         raise _unreachable(shard, error) from error

@@ -27,7 +27,7 @@ from convworks.data.folder import decode
 from convworks.data.splits import Data, FileImages
 from convworks.deploy.evaluation import data_to_test
 from convworks.deploy.export import pictures
-from convworks.deploy.predict import open_network
+from convworks.deploy.predict import likeliest, open_network
 from convworks.deploy.runtime import Deployed, runtime
 from convworks.errors import ConvworksError, InputError
 
@@ -65,7 +65,6 @@ def answer(network: Deployed, path: Path) -> Reply:
     started = perf_counter()
     row = network.run(pixels)[0]
     milliseconds = 1000 * (perf_counter() - started)
-    best = np.argsort(-row, kind="stable")[:TOP].tolist()
     seen = np.broadcast_to(pixels[0].transpose(1, 2, 0), (side, side, 3))
     note = "Where it looked: yellow the most."
     if network.look is None:
@@ -76,7 +75,7 @@ def answer(network: Deployed, path: Path) -> Reply:
         except InputError as error:
             note = f"What it saw. {error}"
     enlarged = seen.repeat(ceil(SIDE / side), 0).repeat(ceil(SIDE / side), 1)
-    return Reply({network.labels[i]: float(row[i]) for i in best}, enlarged, milliseconds, note)
+    return Reply(dict(likeliest(network, row, TOP)), enlarged, milliseconds, note)
 
 
 def _coloured(seen: np.ndarray, looked: np.ndarray) -> np.ndarray:

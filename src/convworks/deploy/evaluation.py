@@ -1,6 +1,6 @@
 """How a network, trained or exported, does on a part of a data set, class by class."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -10,15 +10,16 @@ from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 from convworks.data.folder import shown
 from convworks.data.sources import SOURCES, load_to_test, title_of
-from convworks.data.splits import Data, DataSpec, FileImages
+from convworks.data.splits import Data, DataSpec, FileImages, Images, MemoryImages
 from convworks.data.unreadable import LeftOut
 from convworks.deploy.export import pictures
 from convworks.deploy.interval import wilson
 from convworks.deploy.predict import open_network, run_views
 from convworks.deploy.runtime import Deployed
 from convworks.errors import InputError, unknown
+from convworks.train.checkpoint import read_settings
 from convworks.train.records import record
-from convworks.train.run import load, load_again
+from convworks.train.run import load_again
 
 BINS = 15
 """Of the calibration error, as Guo et al. 2017 take them."""
@@ -143,6 +144,14 @@ def assess(network: Deployed, data: Data, part: Part, *, tta: bool = False) -> E
     return replace(found, left_out=tuple(f"{shown(p)} ({r})" for p, r in left_out.reasons.items()))
 
 
+def places_of(mistakes: Sequence[Mistake], images: Images) -> list[int]:
+    """Where in a part of the data their pictures stand."""
+    if isinstance(images, MemoryImages):
+        return [int(one.picture) for one in mistakes]
+    known = {str(path): place for place, path in enumerate(images.paths)}
+    return [known[one.picture] for one in mistakes]
+
+
 def data_to_test(
     path: Path, data: str | Path | None, network: Deployed, root: str | Path | None
 ) -> Data:
@@ -175,7 +184,7 @@ def data_to_test(
 
 def _known(path: Path, network: Deployed) -> Mapping[str, Any]:
     """What a run folder or an exported file says of its data."""
-    return load(path).data if path.is_dir() else source_of(network)
+    return read_settings(path)["data"] if path.is_dir() else source_of(network)
 
 
 def _title(known: Mapping[str, Any], network: Deployed) -> str:

@@ -4,7 +4,6 @@ import json
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -32,8 +31,8 @@ from convworks.deploy.runtime import (
     open_deployed,
     runtime,
 )
-from convworks.errors import ConvworksError, InputError, UsageError, unknown
-from convworks.files import hash_of_file
+from convworks.errors import ConvworksError, InputError, UsageError, first_line, unknown
+from convworks.files import check_parent, hash_of_file
 from convworks.measure.display import Displayed
 from convworks.nets.registry import spec_of
 from convworks.train.checkpoint import BEST, read_settings
@@ -149,7 +148,7 @@ def export(
     try:
         with tempfile.TemporaryDirectory(prefix=".export", dir=path.parent) as folder:
             made = Path(folder) / path.name
-            with _quiet():
+            with warnings.catch_warnings(action="ignore"):  # what the exporters say of themselves
                 _WRITERS[format](shipped, made, metadata, _ranges(run, data) if int8 else None)
             found = _check(run, data, shipped, made, path, format, int8)
             write_card(made.with_name(f"{made.name}.md"), run, data, found, metadata)
@@ -219,8 +218,7 @@ def _target(run: Run, kind: Format, out: str | Path | None, int8: bool) -> Path:
         raise InputError(f"{path} is a folder: name a file such as {path}/model{suffix}.")
     if path.suffix != suffix:
         raise InputError(f"A file for {kind} ends in {suffix}: name it {path.with_suffix(suffix)}.")
-    if not path.parent.is_dir():
-        raise InputError(f"There is no folder {path.parent} to write {path.name} in.")
+    check_parent(path)
     beside = [path.with_name(f"{path.name}.md"), path.with_suffix(".bin")]
     for file in beside if kind == "openvino" else beside[:1]:
         if file.is_file() and not path.exists():  # no earlier export's
@@ -230,14 +228,6 @@ def _target(run: Run, kind: Format, out: str | Path | None, int8: bool) -> Path:
     return path
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without what the exporters say about themselves."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
-
-
 def _program(shipped: Shipped, metadata: Mapping[str, Any]) -> torch.export.ExportedProgram:
     """The network for any number of pictures."""
     images = torch.zeros(2, *metadata["input"]["shape"], dtype=torch.uint8)
@@ -245,10 +235,10 @@ def _program(shipped: Shipped, metadata: Mapping[str, Any]) -> torch.export.Expo
     try:
         return torch.export.export(shipped, (images,), dynamic_shapes=({0: batch},))
     except Exception as error:  # torch.export has many, of many lines
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ExportError(
-            f"The network cannot be exported for any number of pictures ({reason}): in its forward,"
-            " take x.flatten(1) for x.view(len(x), -1), and no Python numbers from tensors."
+            f"The network cannot be exported for any number of pictures ({first_line(error)}): in"
+            " its forward, take x.flatten(1) for x.view(len(x), -1), and no Python numbers from"
+            " tensors."
         ) from error
 
 

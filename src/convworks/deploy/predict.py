@@ -133,6 +133,12 @@ def predict(
             yield from _answer(network, files, top, tta)
 
 
+def likeliest(network: Deployed, row: Probabilities, top: int) -> list[tuple[str, float]]:
+    """Of one picture's probabilities the `top` highest with their labels, the highest first."""
+    best = np.argsort(-row, kind="stable")[:top].tolist()
+    return [(network.labels[i], float(row[i])) for i in best]
+
+
 def _batches(paths: Iterable[str | Missing | None]) -> Iterator[list[str | Missing]]:
     """As many at once as a network computes best; at a pause fewer, and then none."""
     batch = []
@@ -172,7 +178,5 @@ def _answer(
             yield Prediction(path, (), (), pixels_or_error)
             continue
         row = next(rows)
-        best = np.argsort(-row, kind="stable")[:top].tolist()
-        yield Prediction(
-            path, tuple(network.labels[i] for i in best), tuple(float(row[i]) for i in best)
-        )
+        best = likeliest(network, row, top)
+        yield Prediction(path, tuple(label for label, _ in best), tuple(share for _, share in best))

@@ -10,11 +10,11 @@ import torch
 
 from convworks.data.folder import decode
 from convworks.data.splits import Data, FileImages, Images
-from convworks.deploy.evaluation import Mistake, assess
+from convworks.deploy.evaluation import assess, places_of
 from convworks.deploy.interval import wilson
 from convworks.deploy.predict import open_run
 from convworks.errors import ConvworksError, InputError, UsageError
-from convworks.files import write_file
+from convworks.files import check_parent, write_file
 from convworks.measure.summary import summarize
 from convworks.nets.registry import spec_of
 from convworks.report.confusion import Answers, Wrong
@@ -73,8 +73,7 @@ def _target(path: Path) -> Path:
     """Where the page is to stand; its folder is there."""
     if path.suffix not in (".html", ".htm") or path.is_dir():
         raise InputError(f"A report is a file that ends with .html, not {path}.")
-    if not path.parent.is_dir():
-        raise InputError(f"There is no folder {path.parent} to write {path.name} in.")
+    check_parent(path)
     return path
 
 
@@ -139,9 +138,10 @@ def _test(
     try:
         check_data(run, data)
         found = assess(open_run(run), data, "test")
+        places = places_of(found.worst, data.test)
         wrong = [
-            Wrong(one.picture, one.label, one.said, one.probability, _pixels(data.test, one))
-            for one in found.worst
+            Wrong(one.picture, one.label, one.said, one.probability, _pixels(data.test, place))
+            for one, place in zip(found.worst, places, strict=True)
         ]
     except ConvworksError as error:  # other pictures than the run's, or none that can be read
         return str(error)
@@ -158,11 +158,10 @@ def _data(run: Run, known: dict[str, Data | str], root: str | Path | None) -> Da
     return known[key]
 
 
-def _pixels(images: Images, mistake: Mistake) -> np.ndarray:
-    """The picture as uint8, H×W or H×W×3."""
+def _pixels(images: Images, place: int) -> np.ndarray:
+    """The picture at that place as uint8, H×W or H×W×3."""
     if isinstance(images, FileImages):
-        path = next(path for path in images.paths if str(path) == mistake.picture)
-        pixels = decode(path, images.channels, SIDE)
+        pixels = decode(images.paths[place], images.channels, SIDE)
     else:
-        pixels = images.pixels[int(mistake.picture)]
+        pixels = images.pixels[place]
     return (pixels[0] if len(pixels) == 1 else pixels.movedim(0, 2)).numpy()

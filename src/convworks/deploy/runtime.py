@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from convworks.deploy.archive import LARGEST_SIDE, checked
-from convworks.errors import InputError
+from convworks.errors import InputError, first_line
 from convworks.files import hash_of_file
 
 ENTRY = "convworks"
@@ -75,8 +75,7 @@ def open_deployed(path: str | Path, *, exact: bool = False) -> Deployed:
     except InputError:
         raise
     except Exception as error:  # each runtime has errors of its own
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise InputError(f"Cannot read {file} ({reason}): export it again.") from error
+        raise InputError(f"Cannot read {file} ({first_line(error)}): export it again.") from error
     if text is None:
         raise InputError(f"{file} was not exported by convworks: it lacks its labels.")
     return Deployed(file, _notes(file, text), run)

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from convworks.data.folder import decode
-from convworks.data.splits import Data, FileImages, Images
-from convworks.deploy.evaluation import Evaluation, evaluate_network
+from convworks.data.splits import Data, Images
+from convworks.deploy.evaluation import Evaluation, assess, places_of
 from convworks.deploy.export import pictures
+from convworks.deploy.predict import open_run
 from convworks.errors import ConvworksError, InputError, unknown
 from convworks.measure.explain import activation_map, feature_maps
 from convworks.nets.registry import spec_of
@@ -127,7 +128,7 @@ class _Drawer:
 
     @cached_property
     def evaluation(self) -> Evaluation:
-        return evaluate_network(self.run.path, self.data)
+        return assess(open_run(self.run), self.data, "test")
 
     @cached_property
     def looked_at(self) -> tuple[Tensor, list[str]]:
@@ -183,12 +184,7 @@ class _Drawer:
         part, worst = self.data.test, self.evaluation.worst
         if not worst:
             raise InputError("The network makes no mistake on its test part.")
-        if isinstance(part, FileImages):
-            known = {str(path): i for i, path in enumerate(part.paths)}
-            places = [known[one.picture] for one in worst]
-        else:
-            places = [int(one.picture) for one in worst]
-        pixels, labels = _taken(part, torch.tensor(places), self.side)
+        pixels, labels = _taken(part, torch.tensor(places_of(worst, part)), self.side)
         names = [self.data.classes[i] for i in labels]
         return figures.predictions(pixels, names, self.probabilities(pixels), self.run.classes)
 

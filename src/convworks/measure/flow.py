@@ -96,7 +96,7 @@ def flow(model: nn.Module, shape: Sequence[int]) -> Step:
     image.origin = 0  # type: ignore[attr-defined]
     names: list[str] = []
     with _calls_noted(twin, record, names), torch.no_grad(), _Origins(record):
-        run_checked(twin, names, image, shape)
+        run_checked(twin, image, shape, names)
     return _step(record, 0)
 
 

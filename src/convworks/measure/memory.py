@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
-from convworks.errors import InputError
 from convworks.measure.display import html_table, named_values
+from convworks.measure.trace import run_checked
 from convworks.nets.meta import Kernels, on_meta
 
 STATES = {"sgd": 0, "nesterov": 1, "adamw": 2}
@@ -79,12 +79,7 @@ def predict_memory(
             layer.forward = autocast.around(layer.forward)  # type: ignore[method-assign]
     with live, torch.set_grad_enabled(training), autocast:
         images = torch.empty(batch, *shape, device="meta")
-        try:
-            output = twin(images)
-        except (RuntimeError, ValueError, TypeError, IndexError) as error:
-            size = "×".join(map(str, shape))
-            reason = str(error).splitlines()[0]
-            raise InputError(f"The network cannot take {size} images: {reason}") from error
+        output = run_checked(twin, images, shape)
         if training:
             outputs = output if isinstance(output, tuple) else (output,)
             labels = torch.empty(batch, dtype=torch.long, device="meta")

@@ -77,14 +77,16 @@ class Summary:
 
     def table(self) -> Table:
         """The table for a rich console."""
-        shape = "×".join(map(str, self.input))
-        table = Table(title=f"{self.title}, input {shape}", show_footer=True)
+        table = Table(title=self._heading(), show_footer=True)
         for column, footer in zip(COLUMNS, self._footers(), strict=True):
             justify: Literal["left", "right"] = "left" if column in LEFT else "right"
             table.add_column(column, footer, justify=justify, no_wrap=True)
         for cells in self._cells():
             table.add_row(*cells)
         return table
+
+    def _heading(self) -> str:
+        return f"{self.title}, input {'×'.join(map(str, self.input))}"
 
     def _cells(self) -> Iterator[tuple[str, ...]]:
         for row in self.rows:
@@ -112,8 +114,7 @@ class Summary:
         return captured.get()
 
     def _repr_html_(self) -> str:
-        title = f"{self.title}, input {'×'.join(map(str, self.input))}"
-        return html_table(title, self._cells(), COLUMNS, self._footers())
+        return html_table(self._heading(), self._cells(), COLUMNS, self._footers())
 
 
 def summarize(model: nn.Module, input_shape: Sequence[int], *, depth: int | None = None) -> Summary:

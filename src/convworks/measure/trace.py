@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
-from convworks.errors import InputError
+from convworks.errors import InputError, first_line
 from convworks.nets.meta import Kernels, on_meta
 
 BATCH = 1009
@@ -133,7 +133,7 @@ def trace(model: nn.Module, shape: Sequence[int], *, keep: bool = True) -> Trace
     """
     found = Trace(twin=on_meta(model).eval())
     with _inside(found) as stack, torch.no_grad(), _Operations(found, stack):
-        run_checked(found.twin, stack, torch.empty(1, *shape, device="meta"), shape)
+        run_checked(found.twin, torch.empty(1, *shape, device="meta"), shape, stack)
     if keep:
         _note_kept(found, shape)
     return found
@@ -157,17 +157,19 @@ def _note_kept(found: Trace, shape: Sequence[int]) -> None:
 
     hooks = torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t)
     with _inside(found) as stack, hooks, Kernels():  # type: ignore[no-untyped-call]
-        run_checked(twin, stack, torch.empty(BATCH, *shape, device="meta"), shape)
+        run_checked(twin, torch.empty(BATCH, *shape, device="meta"), shape, stack)
 
 
-def run_checked(model: nn.Module, stack: list[str], images: Tensor, shape: Sequence[int]) -> None:
-    """Runs it; the InputError of a failure names the module on top of the stack."""
+def run_checked(
+    model: nn.Module, images: Tensor, shape: Sequence[int], stack: Sequence[str] = ()
+) -> Any:
+    """What it gives; the InputError of a failure names the module on top of the stack, if any."""
     try:
-        model(images)
+        return model(images)
     except FAILURES as error:
         size = "×".join(map(str, shape))
-        where = f" in {stack[-1]}" if stack[-1:] != [""] else ""
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+        where = f" in {stack[-1]}" if any(stack[-1:]) else ""
+        reason = first_line(error).rstrip(".")
         raise InputError(f"The network cannot take {size} images: {reason}{where}") from error
 
 

@@ -6,7 +6,7 @@ used to compute. Of those alike in all four, the first that runs in theirs is th
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -47,12 +47,6 @@ def match_weights(
         for key, names in wanted.items()
         for name, partner in zip(names, offered[key], strict=True)
     }
-
-
-def copy_weights(ours: nn.Module, weights: Mapping[str, Tensor], names: Mapping[str, str]) -> None:
-    """Puts their `weights` into our network, by the names that `match_weights` gave."""
-    own = ours.state_dict()
-    ours.load_state_dict({k: weights[theirs].view(own[k].shape) for k, theirs in names.items()})
 
 
 class _Trace(TorchFunctionMode):

@@ -7,7 +7,7 @@ from importlib import import_module
 from inspect import signature
 from typing import TYPE_CHECKING, Literal, get_args, get_origin, get_type_hints
 
-from convworks.errors import InputError, unknown
+from convworks.errors import InputError, first_line, unknown
 from convworks.nets.zoo import ZOO, Row
 
 if TYPE_CHECKING:
@@ -100,8 +100,9 @@ def create_model(
     except (TypeError, ValueError, RuntimeError, ArithmeticError) as error:
         if not spec.options:
             raise
-        reason = str(error).splitlines()[0]
-        raise InputError(f"{name} cannot be made with {dict(spec.options)}: {reason}.") from error
+        raise InputError(
+            f"{name} cannot be made with {dict(spec.options)}: {first_line(error)}."
+        ) from error
     if initialization != "paper":
         from convworks.nets.initialization import initialize
 

@@ -1,7 +1,6 @@
-"""Networks as pictures of blocks, drawn from what the real modules do.
+"""Networks as pictures of blocks, drawn from what the real modules do: how deep, in which columns.
 
-Places are computed from the measured sizes of the texts, in points, before anything is drawn; so
-nothing overlaps, and the picture grows with what is in it.
+What stands in the boxes is decided in `blocks.py`, how they are placed and drawn in `layout.py`.
 """
 
 from collections.abc import Sequence

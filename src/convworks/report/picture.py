@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ParamSpec
 
 from convworks.errors import InputError
-from convworks.files import write_file
+from convworks.files import check_parent, write_file
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -43,8 +43,7 @@ def check_picture(path: Path) -> None:
     """InputError unless the file's ending is of a picture that can be drawn in a folder."""
     if path.suffix not in (".svg", ".png", ".pdf"):
         raise InputError(f"A picture ends with .svg, .png or .pdf, not {path.name}.")
-    if not path.parent.is_dir():
-        raise InputError(f"There is no folder {path.parent} to draw {path.name} in.")
+    check_parent(path)
 
 
 def save_picture(figure: "Figure", path: Path) -> None:

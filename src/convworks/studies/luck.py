@@ -13,6 +13,7 @@ from convworks.studies.runs import Cell
 from convworks.studies.study import Study, Value, cell_title
 
 LEVEL = 0.05
+"""Below such a p, corrected, a difference is called more than luck."""
 LEAST_SEEDS = 3
 """With fewer, the spread itself is a guess."""
 

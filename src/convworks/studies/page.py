@@ -2,7 +2,7 @@
 
 from convworks.studies.answer import Answer, duration
 from convworks.studies.figures import FIGURES
-from convworks.studies.luck import LEAST_SEEDS
+from convworks.studies.luck import LEAST_SEEDS, LEVEL
 from convworks.studies.study import Settings, show_value
 
 FIRST = "*Written for the figures that were found first; those above may be another machine's.*"
@@ -95,8 +95,8 @@ def _method(found: Answer) -> str:
             sentences.append("So few seeds do not tell a difference from luck.")
         elif tested:
             sentences.append(
-                "*Beyond luck*: Welch's t test over the seeds, two-sided, gives p < 0.05, corrected"
-                f" by Holm's method for {tested} comparison{'s' * (tested > 1)}."
+                f"*Beyond luck*: Welch's t test over the seeds, two-sided, gives p < {LEVEL:g},"
+                f" corrected by Holm's method for {tested} comparison{'s' * (tested > 1)}."
             )
     if any(FIGURES[name].how == "measured" for name in study.measure):
         sentences.append(

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from convworks.data.augment import Preparation
 from convworks.data.loader import Loader
 from convworks.data.splits import Data
-from convworks.errors import InputError
+from convworks.errors import InputError, first_line
 from convworks.nets.registry import published_of, spec_of
 from convworks.train import checkpoint
 from convworks.train.config import TrainConfig
@@ -264,9 +264,8 @@ class Job:
         except (InputError, torch.OutOfMemoryError):
             raise
         except (AttributeError, LookupError, TypeError, ValueError, RuntimeError) as error:
-            reason = str(error).splitlines()[0]
             raise InputError(
-                f"{self.path / checkpoint.LAST} is not of this run's network: {reason}"
+                f"{self.path / checkpoint.LAST} is not of this run's network: {first_line(error)}"
             ) from error
         history = self.state.history
         if history and best_epoch(history) is not history[-1] and not best.exists():

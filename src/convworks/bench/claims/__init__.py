@@ -2,11 +2,17 @@
 
 from collections.abc import Sequence
 
-from convworks.bench.claims import networks, operators, training
+from convworks.bench.claims import networks, norms, operators, shapes, training
 from convworks.bench.claims.claim import Claim, TrainedClaim
 from convworks.errors import unknown
 
-CLAIMS: tuple[Claim, ...] = (*operators.CLAIMS, *networks.CLAIMS, *training.SETTINGS)
+CLAIMS: tuple[Claim, ...] = (
+    *operators.CLAIMS,
+    *shapes.CLAIMS,
+    *networks.CLAIMS,
+    *norms.CLAIMS,
+    *training.SETTINGS,
+)
 TRAINED: tuple[TrainedClaim, ...] = training.CLAIMS
 SECTIONS = (
     "operators",

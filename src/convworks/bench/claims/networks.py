@@ -1,4 +1,4 @@
-"""The documents' figures of networks: shapes, parameters, costs, and where the documents err."""
+"""The documents' figures of networks: parameters, costs, blocks, and where the documents err."""
 
 from collections.abc import Callable
 
@@ -8,6 +8,7 @@ from torch import nn
 from convworks import ops
 from convworks.bench.claims.claim import Claim, Value
 from convworks.bench.claims.operators import row
+from convworks.bench.claims.shapes import SECTIONS, on_meta
 from convworks.measure.memory import predict_memory
 from convworks.measure.summary import Totals, summarize
 from convworks.measure.units import show_bytes
@@ -18,143 +19,11 @@ from convworks.nets.registry import create_model
 from convworks.nets.residual import Block
 from convworks.nets.zoo import ZOO
 
-SHAPES: dict[tuple[str, int], tuple[str, dict[str, str]]] = {
-    ("lenet", 28): (
-        "S3 7.6",
-        {
-            "features.conv1": "6×28×28",
-            "features.pool1": "6×14×14",
-            "features.conv2": "16×10×10",
-            "features.pool2": "16×5×5",
-            "features.flatten": "400",
-            "head.fc1": "120",
-            "head.fc2": "84",
-            "head.fc3": "10",
-        },
-    ),
-    ("alexnet", 224): (
-        "S0 7.1",
-        {
-            "features.stem.conv": "96×54×54",
-            "features.stem.pool": "96×26×26",
-            "features.conv2": "256×26×26",
-            "features.pool2": "256×12×12",
-            "features.conv3": "384×12×12",
-            "features.conv4": "384×12×12",
-            "features.conv5": "256×12×12",
-            "features.pool5": "256×5×5",
-            "head.fc1": "4096",
-            "head.fc2": "4096",
-            "head.fc3": "10",
-        },
-    ),
-    ("vgg11", 224): (
-        "S0 7.2",
-        {
-            "features.block1": "64×112×112",
-            "features.block2": "128×56×56",
-            "features.block3": "256×28×28",
-            "features.block4": "512×14×14",
-            "features.block5": "512×7×7",
-            "head.flatten": "25088",
-            "head.fc1": "4096",
-            "head.fc2": "4096",
-            "head.fc3": "10",
-        },
-    ),
-    ("nin", 224): (
-        "S0 7.3",
-        {
-            "block1": "96×54×54",
-            "pool1": "96×26×26",
-            "block2": "256×26×26",
-            "pool2": "256×12×12",
-            "block3": "384×12×12",
-            "pool3": "384×5×5",
-            "block4": "10×5×5",
-            "average": "10×1×1",
-            "flatten": "10",
-        },
-    ),
-    ("googlenet", 96): (
-        "S0 7.4",
-        {
-            "stage1": "64×24×24",
-            "stage2": "192×12×12",
-            "stage3": "480×6×6",
-            "stage4": "832×3×3",
-            "pool.average": "1024×1×1",
-            "fc": "10",
-        },
-    ),
-    ("resnet18", 224): (
-        "S0 7.6",
-        {
-            "stem.conv": "64×112×112",
-            "stem.pool": "64×56×56",
-            "stage1": "64×56×56",
-            "stage2": "128×28×28",
-            "stage3": "256×14×14",
-            "stage4": "512×7×7",
-            "pool.average": "512×1×1",
-            "fc": "10",
-        },
-    ),
-    ("resnet18", 96): (
-        "S0 7.6",
-        {
-            "stem": "64×24×24",
-            "stage1": "64×24×24",
-            "stage2": "128×12×12",
-            "stage3": "256×6×6",
-            "stage4": "512×3×3",
-        },
-    ),
-    ("densenet_book", 96): (
-        "S0 7.7",
-        {
-            "stem": "64×24×24",
-            "block1": "192×24×24",
-            "transition1": "96×12×12",
-            "block2": "224×12×12",
-            "transition2": "112×6×6",
-            "block3": "240×6×6",
-            "transition3": "120×3×3",
-            "block4": "248×3×3",
-            "fc": "10",
-        },
-    ),
-}
-"""What the documents print for each layer or block, of one image with one channel."""
-
-SECTIONS = {
-    "lenet": "lenet",
-    "alexnet": "alexnet",
-    "vgg11": "vgg",
-    "nin": "nin",
-    "googlenet": "googlenet",
-    "resnet18": "resnet",
-    "densenet_book": "densenet",
-}
 FLOPS_FOR_MACS = "it is the number of multiply-adds, each of which is two operations"
 
 
-def _model(name: str, image_size: int, **options: object) -> nn.Module:
-    """On the meta device, for one channel and ten classes."""
-    with torch.device("meta"):
-        return create_model(
-            name, num_classes=10, in_channels=1, image_size=image_size, options=options
-        )
-
-
-def _shapes(name: str, image_size: int, layers: dict[str, str]) -> str:
-    summary = summarize(_model(name, image_size), (1, image_size, image_size), depth=9)
-    found = {row.name: "×".join(map(str, row.output)) for row in summary.rows}
-    return ", ".join(found[layer] for layer in layers)
-
-
 def _totals(name: str, image_size: int = 224) -> Totals:
-    return summarize(_model(name, image_size), (1, image_size, image_size)).totals
+    return summarize(on_meta(name, image_size), (1, image_size, image_size)).totals
 
 
 def _published(name: str) -> Totals:
@@ -165,7 +34,7 @@ def _published(name: str) -> Totals:
 
 
 def _linear_bytes() -> str:
-    model = _model("alexnet", 224)
+    model = on_meta("alexnet", 224)
     layers = (model.get_submodule("head.fc1"), model.get_submodule("head.fc2"))
     count = sum(p.numel() for layer in layers for p in layer.parameters())
     return f"{4 * count / 1e6:.0f} MB"
@@ -193,26 +62,6 @@ def _two_dense_layers() -> nn.Sequential:
     return dense_block(3, layers=2, growth=10)
 
 
-def _batch_norms_apart() -> str:
-    """Training on three batches, then use; by features and by channels."""
-    torch.manual_seed(0)
-    farthest = 0.0
-    for shape, theirs in (((8, 4), nn.BatchNorm1d(4)), ((8, 4, 5, 6), nn.BatchNorm2d(4))):
-        ours = ops.BatchNorm(4)
-        for step in range(4):
-            ours.train(step < 3)
-            theirs.train(step < 3)
-            images = 3 + 2 * torch.randn(shape)
-            farthest = max(farthest, (ours(images) - theirs(images)).abs().max().item())
-    return "within 1e-05" if farthest <= 1e-5 else f"{farthest:g} apart"
-
-
-def _beginning() -> str:
-    norm = nn.BatchNorm2d(6)
-    gammas, betas = set(norm.weight.tolist()), set(norm.bias.tolist())
-    return f"γ {', '.join(map('{:g}'.format, gammas))}, β {', '.join(map('{:g}'.format, betas))}"
-
-
 def _without_channels() -> str:
     try:
         nn.BatchNorm2d()  # type: ignore[call-arg]
@@ -221,22 +70,14 @@ def _without_channels() -> str:
     return "a layer"
 
 
-def _moving_average() -> str:
-    """The weight of the old value, from one step on a batch whose mean is 1."""
-    norm = nn.BatchNorm1d(1)
-    norm(torch.tensor([[0.0], [2.0]]))
-    assert norm.running_mean is not None
-    return f"ε {norm.eps:g}, {1 - norm.running_mean.item():.1f} of the old value"
-
-
 def _training_memory(recompute: bool) -> str:
-    model = _model("densenet_book", 224, recompute=recompute)
+    model = on_meta("densenet_book", 224, recompute=recompute)
     return show_bytes(predict_memory(model, (1, 224, 224), 256, optimizer="sgd").total)
 
 
 def _inception_paths() -> list[str]:
     """The channels of the convolutions of each block's four paths, as the network has them."""
-    blocks = [m for m in _model("googlenet", 96).modules() if isinstance(m, Concat)]
+    blocks = [m for m in on_meta("googlenet", 96).modules() if isinstance(m, Concat)]
     found = []
     for block in blocks:
         paths = [
@@ -248,7 +89,7 @@ def _inception_paths() -> list[str]:
 
 
 def _grouped_widths() -> str:
-    layers = [m for m in _model("resnext50_32x4d", 224).modules() if isinstance(m, nn.Conv2d)]
+    layers = [m for m in on_meta("resnext50_32x4d", 224).modules() if isinstance(m, nn.Conv2d)]
     grouped = [m for m in layers if m.groups > 1]
     widths = dict.fromkeys(m.out_channels for m in grouped)
     groups = {m.groups for m in grouped}
@@ -256,7 +97,7 @@ def _grouped_widths() -> str:
 
 
 def _dropouts(name: str) -> str:
-    rates = [m.p for m in _model(name, 224).modules() if isinstance(m, nn.Dropout)]
+    rates = [m.p for m in on_meta(name, 224).modules() if isinstance(m, nn.Dropout)]
     return ", ".join(f"{rate:g}" for rate in rates)
 
 
@@ -284,19 +125,7 @@ INCEPTION_PATHS = (
 """Channels of the nine blocks."""
 IMAGENET = "needs ImageNet"
 CIFAR = "needs CIFAR-10; `convworks study degradation` asks it of other pictures"
-BATCHES = "advice, not a measurement; `convworks study batch-size` asks it here"
 CLAIMS = (
-    *(
-        Claim(
-            SECTIONS[name],
-            source,
-            f"shapes of {name} at {size}×{size}",
-            ", ".join(layers.values()),
-            lambda name=name, size=size, layers=layers: _shapes(name, size, layers),  # type: ignore[misc]
-            derived=name == "densenet_book",
-        )
-        for (name, size), (source, layers) in SHAPES.items()
-    ),
     Claim(
         "alexnet",
         "S0 7.1",
@@ -320,7 +149,7 @@ CLAIMS = (
         "S0 7.1",
         "of the first, in millions",
         26.2,
-        lambda: _model("alexnet", 224).get_parameter("head.fc1.weight").numel() / 1e6,
+        lambda: on_meta("alexnet", 224).get_parameter("head.fc1.weight").numel() / 1e6,
         tolerance=0.002,
     ),
     Claim(
@@ -328,7 +157,7 @@ CLAIMS = (
         "S0 7.1",
         "of the second, in millions",
         16.8,
-        lambda: _model("alexnet", 224).get_parameter("head.fc2.weight").numel() / 1e6,
+        lambda: on_meta("alexnet", 224).get_parameter("head.fc2.weight").numel() / 1e6,
         tolerance=0.002,
     ),
     *(
@@ -445,32 +274,6 @@ CLAIMS = (
         )
         for name in SECTIONS
     ),
-    Claim(
-        "batch-norm",
-        "S0 7.5",
-        "the written-out layer and PyTorch's",
-        "within 1e-05",
-        _batch_norms_apart,
-        derived=True,
-    ),
-    Claim(
-        "batch-norm",
-        "S0 7.5",
-        "ε and the moving averages' momentum",
-        "ε 1e-05, 0.9 of the old value",
-        _moving_average,
-    ),
-    Claim(
-        "batch-norm",
-        "S0 7.5",
-        "what γ and β begin with, by the comment",
-        "γ 0, β 1",
-        _beginning,
-        reason="a comment swaps them",
-        truth="γ 1, β 0",
-    ),
-    Claim("batch-norm", "S0 7.5", "best batch sizes", "50 … 100", None, reason=BATCHES),
-    Claim("batch-norm", "S4", "best batch sizes", "64 … 256, about 128", None, reason=BATCHES),
     Claim(
         "resnet",
         "S3 8.6",

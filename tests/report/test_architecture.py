@@ -96,10 +96,36 @@ def test_resnet_18_has_branches_and_equal_blocks_once() -> None:
     assert shown.count("3×3 conv, 512") == 3
     assert shown.count("add") == 1 + 2 * 3
     closed = texts(architecture("resnet18", depth=0))
-    assert "add" not in closed
     assert "3×3 conv, 64 → 3×3 conv, 64" in closed
     stages = [text for text in closed if text.startswith("stage")]
     assert stages == ["stage1", "stage2", "stage3", "stage4"], "also of one block, drawn once"
+
+
+def test_a_shortcut_goes_past_a_closed_block() -> None:
+    """As the papers draw it: beside the block, with the convolution that fits it, and added."""
+    figure = architecture("resnet18", depth=0)
+    shown = texts(figure)
+    assert shown.count("add") == 1 + 2 * 3
+    for text in ("3×3 conv, 128, /2 → 3×3 conv, 128", "1×1 conv, 128, /2"):
+        assert shown.count(text) == 1
+    places = {t.get_text(): t.get_position() for t in figure.axes[0].texts}
+    block, shortcut = places["3×3 conv, 128, /2 → 3×3 conv, 128"], places["1×1 conv, 128, /2"]
+    assert shortcut[0] > block[0] + 50
+    assert abs(shortcut[1] - block[1]) < 15
+    assert not {"add", "1×1 conv, 128, /2"} & set(texts(architecture("plain18", depth=0)))
+    for name, join in (
+        ("densenet121", "concatenate"),
+        ("shufflenet_v1_g3", "3×3 average pool, /2"),
+    ):
+        assert join in texts(architecture(name, depth=0))
+
+
+def test_a_closed_block_names_the_paths_inside_it() -> None:
+    shown = texts(architecture("inception_resnet_v2", depth=0))
+    assert "1×1 conv, 32 → 3×3 conv, 48 → 3×3 conv, 64" in shown
+    assert "→ 1×1 conv, 320" in shown
+    shown = texts(architecture("inception_v3", depth=0))
+    assert "1×1 conv, 384 → (1×3 conv, 384 | 3×1 conv, 384)" in shown
 
 
 def test_googlenet_names_the_four_paths() -> None:

@@ -59,11 +59,12 @@ def architecture(
     Each is a name of the zoo, drawn on its paper's input, or a title, any module and its input
     (channels, height, width).
 
-    `depth` says how deep blocks that branch are opened: 0, each is one box that names its layers;
-    1, its paths are drawn; 2, those of blocks inside them too; None: 1 where the picture stays
-    readable, else 0. `block` draws one module of each, by its name in `named_modules`, opened
-    wholly. Equal blocks in a row are drawn once. Shapes stand at the arrows, of one image. Raises
-    InputError for a block that there is not, and for an input that a network cannot take.
+    `depth` says how deep blocks that branch are opened: 0, each is one box that names its layers,
+    with the line of its shortcut past it; 1, its paths are drawn; 2, those of blocks inside them
+    too; None: 1 where the picture stays readable, else 0. `block` draws one module of each, by its
+    name in `named_modules`, opened wholly. Equal blocks in a row are drawn once. Shapes stand at
+    the arrows, of one image. Raises InputError for a block that there is not, and for an input that
+    a network cannot take.
     """
     if not networks:
         raise InputError("Name at least one network to draw.")

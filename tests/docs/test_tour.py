@@ -12,7 +12,7 @@ import torch
 
 from convworks.report.picture import save_picture
 from convworks.studies.reader import shipped
-from legible import illegible
+from legible import illegible, small
 from pages import PAGES, ROOT
 
 TOUR, TUTORIALS = ROOT / "docs/tour", ROOT / "docs/tutorials"
@@ -59,7 +59,8 @@ def test_a_picture_is_what_its_command_draws(
 def test_every_picture_can_be_read(commands: tuple[ModuleType, ModuleType]) -> None:
     for name, draw in commands[0].PICTURES.items():
         torch.manual_seed(0)
-        assert list(illegible(draw())) == [], name
+        figure = draw()
+        assert [*illegible(figure), *small(figure)] == [], name
 
 
 def _lines(svg: str) -> list[str]:

@@ -13,7 +13,7 @@ from convworks.errors import InputError
 from convworks.nets.registry import create_model, list_models
 from convworks.nets.zoo import ZOO
 from convworks.report.architecture import architecture
-from legible import illegible, labels
+from legible import illegible, labels, small
 
 Named = tuple[str, nn.Module, tuple[int, int, int]]
 
@@ -74,6 +74,9 @@ def test_the_complaints_are_noticed() -> None:
     assert "6×14×14 lies on a line" in list(complaints(figure))
     label.set_position((x + 400, y))
     assert "6×14×14 leaves the picture" in list(complaints(figure))
+    assert list(small(figure)) == []
+    figure.set_figwidth(10)
+    assert "6×14×14 has 7.3 pixels" in list(small(figure))
 
 
 def test_lenet_stands_beside_alexnet() -> None:
@@ -87,6 +90,16 @@ def test_lenet_stands_beside_alexnet() -> None:
         assert text in shown
     places = {t.get_text(): t.get_position()[0] for t in figure.axes[0].texts}
     assert places["linear, 120"] < places["11×11 conv, 96, /4"]
+
+
+def test_many_blocks_stand_in_rows_as_wide_as_a_column_of_text() -> None:
+    blocks = [(f"block {i}", nn.Sequential(nn.Conv2d(8, 8, 3)), (8, 9, 9)) for i in range(12)]
+    figure = architecture(*blocks)
+    assert list(complaints(figure)) == []
+    assert list(small(figure)) == []
+    places = [t.get_position() for t in figure.axes[0].texts if t.get_text().startswith("block")]
+    assert places == sorted(places, key=lambda place: (place[1], place[0])), "in their order"
+    assert len({y for _, y in places}) > 1
 
 
 def test_resnet_18_has_branches_and_equal_blocks_once() -> None:

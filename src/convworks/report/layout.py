@@ -27,7 +27,7 @@ FILLS = {
 }
 """Tint and edge by sort: Okabe and Ito's hues, so light that black letters stand out on them."""
 INK, FAINT, PANEL = "#222222", "#555555", "#f7f7f7"
-GAP, ARROW, LEAD, PAD, HEAD = 14.0, 17.0, 12.0, 7.0, 13.0
+GAP, ARROW, LEAD, PAD, HEAD = 10.0, 17.0, 12.0, 6.0, 13.0
 """Points between paths, between parts, above and below paths, inside frames, and for the name of a
 group."""
 

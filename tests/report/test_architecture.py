@@ -131,6 +131,9 @@ def test_a_shortcut_goes_past_a_closed_block() -> None:
         ("shufflenet_v1_g3", "3×3 average pool, /2"),
     ):
         assert join in texts(architecture(name, depth=0))
+    half = texts(architecture("shufflenet_v2_x1_0", depth=0))
+    assert "1×1 conv, 58 → 3×3 depthwise conv, 58 → 1×1 conv, 58" in half
+    assert {"split", "concatenate", "shuffle channels"} <= set(half)
 
 
 def test_a_closed_block_names_the_paths_inside_it() -> None:

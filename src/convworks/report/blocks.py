@@ -183,19 +183,23 @@ def _closed(step: Step, inside: tuple[Part, ...]) -> list[Part]:
     """A block as one box that names its layers, beside it what goes past them.
 
     That is the shortcut of a residual block, or what a dense layer puts before its own channels. A
-    gate, which multiplies, is part of what a block computes.
+    gate, which multiplies, is part of what a block computes. What splits or shuffles channels
+    before and behind keeps a box of its own.
     """
 
     def box(layers: tuple[Part, ...]) -> Box:
         lines = tuple(Line(text, small=True) for text in _in_words(layers))
         return Box((Line(_title(step)), *lines), "block", step.output)
 
-    match _bare(inside):
-        case (Paths(paths=(_, _) as paths), Box(lines=(Line(text="add" | "concatenate"),)) as join):
+    bare = _bare(inside)
+    matter = [i for i, part in enumerate(bare) if not isinstance(part, Box) or part.tone != "other"]
+    match [bare[i] for i in matter]:
+        case [Paths(paths=(_, _) as paths), Box(lines=(Line(text="add" | "concatenate"),)) as join]:
             shortcut, main = sorted(paths, key=count)
             if count(shortcut) < min(2, count(main)):
                 beside = [(box(path),) if path is main else _bare(path) for path in paths]
-                return [Paths(tuple(beside)), join]
+                before, behind = bare[: matter[0]], bare[matter[-1] + 1 :]
+                return [*before, Paths(tuple(beside)), join, *behind]
     return [box(inside)]
 
 

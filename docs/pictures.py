@@ -127,11 +127,11 @@ def edges() -> Figure:
     def greys(numbers: Tensor) -> Callable[[int, int], str]:
         return lambda y, x: "white" if numbers[y, x] else "#bbbbbb"
 
-    figure, axes = canvas(33, 10)
+    figure, axes = canvas(17.5, 18.2)
     cells(axes, 0.5, 1.2, bar, "a dark bar", greys(bar))
-    cells(axes, 9.5, 1.2, found, "∗ [1 −1]: its two edges", signs(found))
-    cells(axes, 18.5, 1.2, bar.T, "the bar turned", greys(bar.T))
-    cells(axes, 26.2, 1.2, turned, "∗ [1 −1]: nothing", signs(turned))
+    cells(axes, 10, 1.2, found, "∗ [1 −1]: its two edges", signs(found))
+    cells(axes, 1.5, 9.7, bar.T, "the bar turned", greys(bar.T))
+    cells(axes, 11, 9.7, turned, "∗ [1 −1]: nothing", signs(turned))
     return figure
 
 
@@ -201,18 +201,17 @@ def norms() -> Figure:
         "instance norm": lambda n, c: n == 0 and c == 0,
         "group norm, 2 groups": lambda n, c: n == 0 and c < 3,
     }
-    figure, axes = canvas(33, 6.9)
+    figure, axes = canvas(18, 13.6)
     for i, (name, together) in enumerate(kinds.items()):
+        x, y = 1.8 + 9 * (i % 2), 1.2 + 6.2 * (i // 2)
 
         def colour(n: int, c: int, together: Callable[[int, int], bool] = together) -> str:
             return "#8fc1e3" if together(n, c) else "white"
 
-        cells(axes, 1.8 + 8 * i, 1.2, torch.zeros(4, 6), name, colour, digits=False)
-        write(axes, 4.8 + 8 * i, 5.7, "channels")
-        axes.text(1.2 + 8 * i, 3.2, "pictures", rotation=90, fontsize=8.5, ha="center", va="center")
-    write(
-        axes, 16.5, 6.5, "each cell is one map; blue: the numbers that share a mean and a variance"
-    )
+        cells(axes, x, y, torch.zeros(4, 6), name, colour, digits=False)
+        write(axes, x + 3, y + 4.5, "channels")
+        axes.text(x - 0.6, y + 2, "pictures", rotation=90, fontsize=8.5, ha="center", va="center")
+    write(axes, 9, 13, "each cell is one map; blue: the numbers that share a mean and a variance")
     return figure
 
 
@@ -379,10 +378,11 @@ ON_THE_MAP = {
 
 @picture
 def map() -> Figure:  # noqa: A001
-    figure = Figure(figsize=(9, 6.5), layout="constrained", facecolor="white")
+    figure = Figure(figsize=(8, 6.2), layout="constrained", facecolor="white")
     axes = figure.subplots()
     axes.set_xscale("log")
     axes.set_yscale("log")
+    axes.margins(x=0.12)  # room for a name right of the largest
     points: dict[str, tuple[float, float]] = {}
     for (age, names), colour, mark in zip(ON_THE_MAP.items(), COLOURS, "osD^", strict=False):
         rows = [find(name) for name in names]
@@ -391,6 +391,8 @@ def map() -> Figure:  # noqa: A001
         points |= dict(zip(names, at, strict=True))
     axes.set_xlabel("parameters, millions")
     axes.set_ylabel("multiply-adds a picture, millions")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter("{x:,g}")
     axes.grid(alpha=0.25)
     axes.legend(fontsize="small", loc="upper left")
     label_points(figure, axes, points)

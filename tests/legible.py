@@ -82,3 +82,13 @@ def illegible(figure: Figure) -> Iterator[str]:
             near = np.clip((x, y), box.min, box.max)
             if np.hypot(near[0] - x, near[1] - y) < radius:
                 yield f"{text} lies on a dot"
+
+
+def small(figure: Figure, column: float = 700, least: float = 9) -> Iterator[str]:
+    """Texts lower than so many pixels where a column of a page is so wide."""
+    shrunk = min(1.0, column / 96 / figure.get_figwidth())
+    for text in figure.findobj(Text):
+        assert isinstance(text, Text)
+        pixels = text.get_fontsize() / 72 * 96 * shrunk
+        if text.get_visible() and text.get_text() and pixels < least:
+            yield f"{text.get_text()} has {pixels:.1f} pixels"

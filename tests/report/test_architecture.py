@@ -13,7 +13,7 @@ from convworks.errors import InputError
 from convworks.nets.registry import create_model, list_models
 from convworks.nets.zoo import ZOO
 from convworks.report.architecture import architecture
-from legible import illegible, labels
+from legible import illegible, labels, small
 
 Named = tuple[str, nn.Module, tuple[int, int, int]]
 
@@ -74,6 +74,9 @@ def test_the_complaints_are_noticed() -> None:
     assert "6×14×14 lies on a line" in list(complaints(figure))
     label.set_position((x + 400, y))
     assert "6×14×14 leaves the picture" in list(complaints(figure))
+    assert list(small(figure)) == []
+    figure.set_figwidth(10)
+    assert "6×14×14 has 7.3 pixels" in list(small(figure))
 
 
 def test_lenet_stands_beside_alexnet() -> None:
@@ -89,6 +92,16 @@ def test_lenet_stands_beside_alexnet() -> None:
     assert places["linear, 120"] < places["11×11 conv, 96, /4"]
 
 
+def test_many_blocks_stand_in_rows_as_wide_as_a_column_of_text() -> None:
+    blocks = [(f"block {i}", nn.Sequential(nn.Conv2d(8, 8, 3)), (8, 9, 9)) for i in range(12)]
+    figure = architecture(*blocks)
+    assert list(complaints(figure)) == []
+    assert list(small(figure)) == []
+    places = [t.get_position() for t in figure.axes[0].texts if t.get_text().startswith("block")]
+    assert places == sorted(places, key=lambda place: (place[1], place[0])), "in their order"
+    assert len({y for _, y in places}) > 1
+
+
 def test_resnet_18_has_branches_and_equal_blocks_once() -> None:
     shown = texts(architecture("resnet18"))
     assert shown.count("×2") == 1, "the two blocks of stage 1"
@@ -96,10 +109,39 @@ def test_resnet_18_has_branches_and_equal_blocks_once() -> None:
     assert shown.count("3×3 conv, 512") == 3
     assert shown.count("add") == 1 + 2 * 3
     closed = texts(architecture("resnet18", depth=0))
-    assert "add" not in closed
     assert "3×3 conv, 64 → 3×3 conv, 64" in closed
     stages = [text for text in closed if text.startswith("stage")]
     assert stages == ["stage1", "stage2", "stage3", "stage4"], "also of one block, drawn once"
+
+
+def test_a_shortcut_goes_past_a_closed_block() -> None:
+    """As the papers draw it: beside the block, with the convolution that fits it, and added."""
+    figure = architecture("resnet18", depth=0)
+    shown = texts(figure)
+    assert shown.count("add") == 1 + 2 * 3
+    for text in ("3×3 conv, 128, /2 → 3×3 conv, 128", "1×1 conv, 128, /2"):
+        assert shown.count(text) == 1
+    places = {t.get_text(): t.get_position() for t in figure.axes[0].texts}
+    block, shortcut = places["3×3 conv, 128, /2 → 3×3 conv, 128"], places["1×1 conv, 128, /2"]
+    assert shortcut[0] > block[0] + 50
+    assert abs(shortcut[1] - block[1]) < 15
+    assert not {"add", "1×1 conv, 128, /2"} & set(texts(architecture("plain18", depth=0)))
+    for name, join in (
+        ("densenet121", "concatenate"),
+        ("shufflenet_v1_g3", "3×3 average pool, /2"),
+    ):
+        assert join in texts(architecture(name, depth=0))
+    half = texts(architecture("shufflenet_v2_x1_0", depth=0))
+    assert "1×1 conv, 58 → 3×3 depthwise conv, 58 → 1×1 conv, 58" in half
+    assert {"split", "concatenate", "shuffle channels"} <= set(half)
+
+
+def test_a_closed_block_names_the_paths_inside_it() -> None:
+    shown = texts(architecture("inception_resnet_v2", depth=0))
+    assert "1×1 conv, 32 → 3×3 conv, 48 → 3×3 conv, 64" in shown
+    assert "→ 1×1 conv, 320" in shown
+    shown = texts(architecture("inception_v3", depth=0))
+    assert "1×1 conv, 384 → (1×3 conv, 384 | 3×1 conv, 384)" in shown
 
 
 def test_googlenet_names_the_four_paths() -> None:

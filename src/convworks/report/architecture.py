@@ -3,6 +3,7 @@
 What stands in the boxes is decided in `blocks.py`, how they are placed and drawn in `layout.py`.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -38,13 +39,15 @@ from convworks.report.picture import on_white
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-MARGIN = 12.0
+MARGIN = 10.0
 OPENED = 50
 """Up to so many boxes, blocks that branch are opened unless told otherwise."""
-TALL = 1000.0
+TALL = 950.0
 """Points up to which a network stays in one column."""
+WIDE = 580.0
+"""Points up to which networks stand in a row: the letters stay readable in a column of text."""
 SHAPE = 1.25
-"""Width by height that columns aim at."""
+"""Width by height that columns and rows aim at."""
 
 
 @on_white
@@ -53,16 +56,17 @@ def architecture(
     depth: int | None = None,
     block: str | None = None,
 ) -> "Figure":
-    """Networks side by side.
+    """Networks side by side, in rows where one would be far too wide.
 
     Each is a name of the zoo, drawn on its paper's input, or a title, any module and its input
     (channels, height, width).
 
-    `depth` says how deep blocks that branch are opened: 0, each is one box that names its layers;
-    1, its paths are drawn; 2, those of blocks inside them too; None: 1 where the picture stays
-    readable, else 0. `block` draws one module of each, by its name in `named_modules`, opened
-    wholly. Equal blocks in a row are drawn once. Shapes stand at the arrows, of one image. Raises
-    InputError for a block that there is not, and for an input that a network cannot take.
+    `depth` says how deep blocks that branch are opened: 0, each is one box that names its layers,
+    with the line of its shortcut past it; 1, its paths are drawn; 2, those of blocks inside them
+    too; None: 1 where the picture stays readable, else 0. `block` draws one module of each, by its
+    name in `named_modules`, opened wholly. Equal blocks in a row are drawn once. Shapes stand at
+    the arrows, of one image. Raises InputError for a block that there is not, and for an input that
+    a network cannot take.
     """
     if not networks:
         raise InputError("Name at least one network to draw.")
@@ -75,7 +79,8 @@ def architecture(
         if block is not None:
             whole, given = _find(whole, block, model, given, title)
             title = f"{title}: {block}"
-        drawn.append(_Network(title, given, whole.output, _groups(whole, depth, block is not None)))
+        entries = _entries(given, _groups(whole, depth, block is not None))
+        drawn.append(_Network(title, whole.output, _columns(entries)))
     return _draw(drawn)
 
 
@@ -124,14 +129,6 @@ def _find(
 
 
 @dataclass(frozen=True)
-class _Network:
-    title: str
-    given: tuple[int, ...]
-    output: tuple[int, ...]
-    groups: list[tuple[str, tuple[Part, ...]]]
-
-
-@dataclass(frozen=True)
 class _Entry:
     """A part of a column, with the group that it belongs to."""
 
@@ -142,10 +139,29 @@ class _Entry:
     """The shape that comes in."""
 
 
-def _entries(network: _Network) -> list[_Entry]:
+@dataclass(frozen=True)
+class _Network:
+    title: str
+    output: tuple[int, ...]
+    columns: list[list[_Entry]]
+
+    @property
+    def width(self) -> float:
+        """In points, as is the height."""
+        sides = sum(sum(_column_sides(column)) for column in self.columns)
+        return max(sides + 2 * GAP * (len(self.columns) - 1), width_of(self.title, TITLE))
+
+    @property
+    def height(self) -> float:
+        return 1.6 * TITLE + max(map(_column_height, self.columns))
+
+
+def _entries(
+    given: tuple[int, ...], groups: Sequence[tuple[str, tuple[Part, ...]]]
+) -> list[_Entry]:
     found = []
-    shape = network.given
-    for number, (name, inside) in enumerate(network.groups):
+    shape = given
+    for number, (name, inside) in enumerate(groups):
         for placed in chain(inside):
             found.append(_Entry(number, name, placed, shape))
             shape = placed.part.output or shape
@@ -222,31 +238,58 @@ def _ratio(columns: Sequence[Sequence[_Entry]]) -> float:
     return width / max(map(_column_height, columns))
 
 
+def _rows(networks: Sequence[_Network]) -> list[list[_Network]]:
+    """One row, or rows up to WIDE where those are nearer to a page's shape."""
+    rows: list[list[_Network]] = [[]]
+    for network in networks:
+        if rows[-1] and _row_width([*rows[-1], network]) > WIDE:
+            rows.append([])
+        rows[-1].append(network)
+
+    def away(tried: Sequence[Sequence[_Network]]) -> float:
+        height = sum(max(network.height for network in row) for row in tried)
+        return abs(math.log(max(map(_row_width, tried)) / height / SHAPE))
+
+    return min([list(networks)], rows, key=away)
+
+
+def _row_width(row: Sequence[_Network]) -> float:
+    """With the margins."""
+    return sum(network.width + 3 * GAP for network in row) - 3 * GAP + 2 * MARGIN
+
+
 def _draw(networks: Sequence[_Network]) -> "Figure":
     canvas = Canvas()
-    x, bottom = MARGIN, 0.0
-    top = MARGIN + 1.6 * TITLE
-    for network in networks:
-        columns = _columns(_entries(network))
-        width = sum(sum(_column_sides(c)) for c in columns) + 2 * GAP * (len(columns) - 1)
-        width = max(width, width_of(network.title, TITLE))
-        at = (x + width / 2, MARGIN + 0.7 * TITLE)
-        canvas.texts.append((*at, network.title, TITLE, INK, "center"))
-        last: tuple[float, float] | None = None
-        edge = x
-        for column in columns:
-            left, right = _column_sides(column)
-            if len(columns) == 1:
-                left += (width - left - right) / 2
-                right = width - left
-            last = _draw_column(canvas, column, edge, left, right, top, last)
-            bottom = max(bottom, last[1])
-            edge += left + right + 2 * GAP
-        assert last is not None
-        _label(canvas, last[0], last[1] - 9, network.output)
-        canvas.line((last[0], last[1] - ARROW), last, head=True)
-        x += width + 3 * GAP
-    return render(canvas, x - 3 * GAP + MARGIN, bottom + MARGIN)
+    rows = _rows(networks)
+    width = max(map(_row_width, rows))
+    bottom = MARGIN - 3 * GAP
+    for row in rows:
+        x, top = MARGIN + (width - _row_width(row)) / 2, bottom + 3 * GAP
+        for network in row:
+            bottom = max(bottom, _draw_network(canvas, network, x, top))
+            x += network.width + 3 * GAP
+    return render(canvas, width, bottom + MARGIN)
+
+
+def _draw_network(canvas: Canvas, network: _Network, x: float, top: float) -> float:
+    """Draws it from that corner on; returns where it ends."""
+    at = (x + network.width / 2, top + 0.7 * TITLE)
+    canvas.texts.append((*at, network.title, TITLE, INK, "center"))
+    top += 1.6 * TITLE
+    bottom = top
+    last: tuple[float, float] | None = None
+    for column in network.columns:
+        left, right = _column_sides(column)
+        if len(network.columns) == 1:
+            left += (network.width - left - right) / 2
+            right = network.width - left
+        last = _draw_column(canvas, column, x, left, right, top, last)
+        bottom = max(bottom, last[1])
+        x += left + right + 2 * GAP
+    assert last is not None
+    _label(canvas, last[0], last[1] - 9, network.output)
+    canvas.line((last[0], last[1] - ARROW), last, head=True)
+    return bottom
 
 
 def _draw_column(

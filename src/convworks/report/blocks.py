@@ -176,9 +176,42 @@ def _unit(step: Step, depth: int, branching: frozenset[str]) -> list[Part]:
         return list(_merged(_units(step.inside, depth, branching)))
     if depth:
         return list(_merged(_units(step.inside, depth - 1, branching)))
-    inside = _merged(_units(step.inside, 0, branching))
-    lines = tuple(Line(text, small=True) for text in _in_words(inside))
-    return [Box((Line(_title(step)), *lines), "block", step.output)]
+    return _closed(step, _merged(_units(step.inside, 0, branching - {"Concat"})))
+
+
+def _closed(step: Step, inside: tuple[Part, ...]) -> list[Part]:
+    """A block as one box that names its layers, beside it what goes past them.
+
+    That is the shortcut of a residual block, or what a dense layer puts before its own channels. A
+    gate, which multiplies, is part of what a block computes. What splits or shuffles channels
+    before and behind keeps a box of its own.
+    """
+
+    def box(layers: tuple[Part, ...]) -> Box:
+        lines = tuple(Line(text, small=True) for text in _in_words(layers))
+        return Box((Line(_title(step)), *lines), "block", step.output)
+
+    bare = _bare(inside)
+    matter = [i for i, part in enumerate(bare) if not isinstance(part, Box) or part.tone != "other"]
+    match [bare[i] for i in matter]:
+        case [Paths(paths=(_, _) as paths), Box(lines=(Line(text="add" | "concatenate"),)) as join]:
+            shortcut, main = sorted(paths, key=count)
+            if count(shortcut) < min(2, count(main)):
+                beside = [(box(path),) if path is main else _bare(path) for path in paths]
+                before, behind = bare[: matter[0]], bare[matter[-1] + 1 :]
+                return [*before, Paths(tuple(beside)), join, *behind]
+    return [box(inside)]
+
+
+def _bare(drawn: Sequence[Part]) -> tuple[Part, ...]:
+    """Without norms, activations and dropout."""
+    found: list[Part] = []
+    for part in drawn:
+        if not isinstance(part, Box):
+            found.append(part)
+        elif lines := tuple(line for line in part.lines if not line.small):
+            found.append(Box(lines, part.tone, part.output))
+    return tuple(found)
 
 
 def _title(step: Step) -> str:
@@ -188,23 +221,36 @@ def _title(step: Step) -> str:
 
 
 def _in_words(drawn: Sequence[Part]) -> list[str]:
-    """The layers of a block, a line for each path that has some."""
+    """The layers of a block: a line for each of several paths, for what is before, and behind."""
     lines: list[str] = []
-    chain: list[str] = []
+    chain: list[Part] = []
+    for part in drawn:
+        if isinstance(part, Paths) and sum(map(bool, part.paths)) > 1:
+            before = _in_line(chain)
+            lines += [f"{before} →"] if before else []
+            lines += [_in_line(path) for path in part.paths if path]
+            chain = []
+        else:
+            chain.append(part)
+    behind = _in_line(chain)
+    if behind:
+        lines.append(f"→ {behind}" if lines else behind)
+    return lines
+
+
+def _in_line(drawn: Sequence[Part]) -> str:
+    """Layers one after the other; paths among them in brackets."""
+    words: list[str] = []
     for part in drawn:
         if isinstance(part, Paths):
-            paths = [" → ".join(_in_words(path)) for path in part.paths if path]
-            if len(paths) == 1:
-                chain.append(paths[0])
-            else:
-                lines += [*([" → ".join(chain)] if chain else []), *paths]
-                chain = []
+            paths = [_in_line(path) for path in part.paths if path]
+            words += paths if len(paths) < 2 else [f"({' | '.join(paths)})"]
         elif isinstance(part, Repeated):
-            chain.append(f"{part.times} × ({' → '.join(_in_words(part.inside))})")
+            words.append(f"{part.times} × ({_in_line(part.inside)})")
         elif part.tone != "join":
             large = [line.text for line in part.lines if not line.small]
-            chain += large[:1]
-    return [*lines, *([" → ".join(chain)] if chain else [])]
+            words += large[:1]
+    return " → ".join(words)
 
 
 def _merged(drawn: Sequence[Part]) -> tuple[Part, ...]:

@@ -27,8 +27,9 @@ FILLS = {
 }
 """Tint and edge by sort: Okabe and Ito's hues, so light that black letters stand out on them."""
 INK, FAINT, PANEL = "#222222", "#555555", "#f7f7f7"
-GAP, ARROW, PAD, HEAD = 14.0, 17.0, 7.0, 13.0
-"""Points between paths, between parts, inside frames, and for the name of a group."""
+GAP, ARROW, LEAD, PAD, HEAD = 10.0, 17.0, 12.0, 6.0, 13.0
+"""Points between paths, between parts, above and below paths, inside frames, and for the name of a
+group."""
 
 
 @dataclass(frozen=True)
@@ -85,17 +86,18 @@ def _place(part: Part) -> Placed:
         )
     paths = tuple(chain(path) for path in part.paths)
     extents = [extent(path) if path else (PAD, PAD, 0.0) for path in paths]
-    height = max(h for _, _, h in extents) + 2 * ARROW
+    height = max(h for _, _, h in extents) + 2 * LEAD
     return Placed(part, *_around(paths, extents), height, paths)
 
 
 def _around(
     paths: Sequence["tuple[Placed, ...]"], extents: Sequence[tuple[float, float, float]]
 ) -> tuple[float, float]:
-    """Left and right of the line that paths hang on: the longer one's of two, else the middle."""
+    """Left and right of the line that paths hang on: the higher one's of two, else the middle."""
     lines = _path_lines(extents)
-    if len(paths) == 2 and len(paths[0]) != len(paths[1]):
-        middle = lines[0 if len(paths[0]) > len(paths[1]) else 1]
+    heights = [height for _, _, height in extents]
+    if len(paths) == 2 and heights[0] != heights[1]:
+        middle = lines[heights.index(max(heights))]
     else:
         middle = (lines[0] + lines[-1]) / 2
     whole = sum(left + right for left, right, _ in extents) + GAP * (len(paths) - 1)
@@ -128,7 +130,7 @@ def gap_between(before: Placed, after: Placed) -> float:
     """Between two parts; paths bring some of their own."""
     if isinstance(before.part, Paths):
         return 7.0
-    return 2.0 if isinstance(after.part, Paths) else ARROW
+    return 5.0 if isinstance(after.part, Paths) else ARROW
 
 
 def extent(placed: Sequence[Placed]) -> tuple[float, float, float]:

@@ -22,7 +22,7 @@ class Show(Command):
     """Draw networks, runs and data: convworks show lenet alexnet; convworks show runs/a cam."""
 
     what: Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="WHAT…")]
-    """Networks of the zoo, drawn side by side; or one run folder, with the kinds to draw behind it:
+    """Networks of the zoo, drawn beside each other; or one run folder and the kinds to draw of it:
     architecture, curves, filters, features, cam, samples, predictions, mistakes, confusion (all
     unless named); or a data set."""
     block: Annotated[

@@ -65,10 +65,10 @@ def test_runs_bring_their_accuracy(tmp_path: Path) -> None:
     settings = json.loads((folders[1] / "config.json").read_text())
     settings["data"]["digest"] = "other"
     (folders[1] / "config.json").write_text(json.dumps(settings))
-    with pytest.raises(InputError, match="different pictures: their accuracies do not compare"):
+    with pytest.raises(InputError, match="different pictures: .* Leave one out"):
         trained(folders, 32)
     (folders[0] / "summary.json").unlink()
-    with pytest.raises(InputError, match="is not complete: go on with --resume"):
+    with pytest.raises(InputError, match="is not complete: finish it with convworks train"):
         trained(folders, 32)
 
 
@@ -152,5 +152,5 @@ def test_a_picture_that_cannot_be_drawn(tmp_path: Path) -> None:
         draw_comparison(entries, tmp_path / "a.svg", "latency_ms")
     with pytest.raises(InputError, match="ends with .svg, .png or .pdf, not a.gif"):
         draw_comparison(entries, tmp_path / "a.gif")
-    with pytest.raises(InputError, match="The cost is one of macs"):
+    with pytest.raises(InputError, match="There is no cost"):
         draw_comparison(entries, tmp_path / "a.svg", "price")  # type: ignore[arg-type]

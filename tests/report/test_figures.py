@@ -68,7 +68,7 @@ def test_filters_are_the_weights(channels: int) -> None:
     assert abs(drawn - 127.5).max() == pytest.approx(127.5, abs=1), "the largest is black or white"
     with pytest.raises(InputError, match="no convolution"):
         cw.figures.filters(nn.Linear(2, 2))
-    with pytest.raises(InputError, match="9 is no convolution"):
+    with pytest.raises(InputError, match="no convolution '9'. Known: "):
         cw.figures.filters(nn.Sequential(conv), "9")
 
 

@@ -20,6 +20,7 @@ from convworks.data.sources import SOURCES
 from convworks.data.splits import ARRAYS, Data, Images
 from convworks.data.unreadable import LeftOut
 from convworks.deploy.card import is_own, write_card
+from convworks.deploy.int8 import quantize
 from convworks.deploy.place import put_in_place
 from convworks.deploy.runtime import (
     ENTRY,
@@ -49,12 +50,6 @@ LOST = 0.005
 """So much test accuracy int8 may cost, or two pictures."""
 CALIBRATION = 512
 """Pictures of the training part that the ranges of int8 are taken from."""
-QUANTIZED = ("Conv", "Gemm", "MatMul", "Relu", "Clip", "Concat", "MaxPool", "AveragePool")
-"""Operators that are computed in 8 bits. With activations among them rounding is part of the
-convolution before, in either runtime; without, OpenVINO rounds in passes of their own, and
-ResNet-50 takes 282 ms for 32 pictures, not 153. Sums of branches need no rounding of their own."""
-JOINING = ("Concat", "MaxPool", "AveragePool")
-"""Operators that hand on what they read; see `_before_norms`."""
 AGREED = 0.9
 """int8 must give so large a share of the test pictures the network's own labels."""
 BATCH = 64
@@ -262,56 +257,12 @@ def _write_onnx(
     assert program is not None
     program.save(path, external_data=False)
     if ranges is not None:
-        _quantize(path, ranges)
+        quantize(path, ranges)
     model = onnx.load(path)
     for value in (*model.graph.input, *model.graph.output):
         value.type.tensor_type.shape.dim[0].dim_param = "batch"
     onnx.helper.set_model_props(model, {ENTRY: json.dumps(metadata)})
     onnx.save(model, path)
-
-
-def _quantize(path: Path, ranges: Iterator[Pixels]) -> None:
-    """The network at that path in 8 bits: weights by channel, activations by what was seen."""
-    quantization = runtime("onnxruntime.quantization")
-    shape_inference = runtime("onnxruntime.quantization.shape_inference")
-
-    class Reader(quantization.CalibrationDataReader):  # type: ignore[misc,name-defined]
-        def get_next(self) -> dict[str, Pixels] | None:
-            pixels = next(ranges, None)
-            return None if pixels is None else {INPUT: pixels}
-
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        prepared = Path(folder) / "prepared.onnx"
-        shape_inference.quant_pre_process(str(path), str(prepared), skip_symbolic_shape=True)
-        quantization.quantize_static(
-            str(prepared),
-            str(path),
-            Reader(),
-            quant_format=quantization.QuantFormat.QDQ,
-            per_channel=True,
-            weight_type=quantization.QuantType.QInt8,
-            activation_type=quantization.QuantType.QUInt8,
-            op_types_to_quantize=list(QUANTIZED),
-            nodes_to_exclude=_before_norms(runtime("onnx").load(prepared)),
-        )
-
-
-def _before_norms(model: Any) -> list[str]:
-    """Names of the nodes that join or pool what a norm reads that is in no convolution.
-
-    Eight bits are shared out over the range of all channels together. The norm then divides each
-    by its own deviation, and with it the rounding: DenseNet's oldest and newest channels, joined,
-    differ too much for that. Convolutions' own outputs are rounded each by itself.
-    """
-    makers = {output: node for node in model.graph.node for output in node.output}
-    read = [node.input[0] for node in model.graph.node if node.op_type == "BatchNormalization"]
-    found: set[str] = set()
-    while read:
-        node = makers.get(read.pop())
-        if node and node.op_type in JOINING and node.name not in found:
-            found.add(node.name)
-            read += node.input
-    return sorted(found)
 
 
 def _write_openvino(

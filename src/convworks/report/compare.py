@@ -12,7 +12,7 @@ import torch
 
 from convworks.bench.contest import Contestant
 from convworks.bench.speed import Bench
-from convworks.errors import InputError
+from convworks.errors import InputError, unknown
 from convworks.measure.memory import predict_memory
 from convworks.measure.summary import summarize
 from convworks.measure.units import COSTS, Cost, show_bytes
@@ -104,13 +104,15 @@ def trained(folders: Sequence[Path], batch_size: int) -> list[Trained]:
     for folder in folders:
         settings, figures = read_settings(folder), read_summary(folder)
         if figures is None:
-            raise InputError(f"{folder} is not complete: go on with --resume --out {folder}.")
+            raise InputError(
+                f"{folder} is not complete: finish it with convworks train --resume --out {folder}"
+            )
         data.setdefault(str(settings["data"].get("digest")), folder)
         if len(data) > 1:
             first, second = data.values()
             raise InputError(
                 f"{first} and {second} were trained or tested on different pictures: their"
-                " accuracies do not compare."
+                " accuracies do not compare. Leave one out."
             )
         free = MAY_DIFFER - {"init"} | {"seed"}
         alike = {name: value for name, value in settings["train"].items() if name not in free}
@@ -232,7 +234,7 @@ def accuracy_over_cost(entries: Sequence[Entry], cost: Cost = "macs") -> "Figure
     from matplotlib.figure import Figure
 
     if cost not in COSTS:
-        raise InputError(f"The cost is one of {', '.join(COSTS)}, not {cost}.")
+        raise unknown("cost", cost, COSTS)
     known = [one for one in entries if one.accuracy is not None and getattr(one, cost) is not None]
     if len(known) < 2:
         raise InputError(

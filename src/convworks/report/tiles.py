@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from convworks.errors import InputError
+from convworks.errors import InputError, unknown
 from convworks.report.layout import width_of
 from convworks.report.picture import COLOURS, on_white, written
 
@@ -115,9 +115,9 @@ def filters(model: nn.Module, layer: str | None = None) -> "Figure":
     convs = {name: m for name, m in model.named_modules() if isinstance(m, nn.Conv2d)}
     name = layer if layer is not None else next(iter(convs), None)
     if name not in convs:
-        raise InputError(
-            "The network has no convolution." if name is None else f"{name} is no convolution."
-        )
+        if name is None:
+            raise InputError("The network has no convolution: there are no filters to draw.")
+        raise unknown("convolution", name, convs)
     weights = convs[name].weight.detach().float().cpu()
     shown = weights[:LARGEST]
     if shown.shape[1] != 3:

@@ -140,7 +140,9 @@ class _Search:
         try:
             return [self._known(i, one) for i, one in enumerate(saved["trials"], start=1)]
         except (KeyError, TypeError) as error:
-            raise InputError(f"{self.path / TUNE} is of another version ({error}).") from error
+            raise InputError(
+                f"{self.path / TUNE} is of another version ({error}): choose another --out."
+            ) from error
 
     def _known(self, number: int, saved: object) -> Trial:
         """The trial of that number; InputError for what is none of this search."""

@@ -174,7 +174,6 @@ def from_split(split: Split, spec: DataSpec, title: str) -> Data:
             if inside.is_absolute() or ".." in inside.parts:
                 raise InputError(f"{title} cannot hold a picture called {name!r:.60}.")
         labels = torch.tensor([i for _, i in listed], dtype=torch.int64)
-        labels = torch.tensor([i for _, i in listed], dtype=torch.int64)
         paths = tuple(folder / name for name, _ in listed)
         parts.append(FileImages(paths, labels, split.channels))
     train, val, test = parts

@@ -253,7 +253,9 @@ def test_turned_photographs_get_the_same_answer(
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
-        (["predict", "nothing", "a.png"], 1, "no exported network|There is no"),
+        (["predict", "nothing", "a.png"], 1, "There is no nothing: name a run's folder, or"),
+        (["predict", "nothing.onnx", "a.png"], 1, "There is no nothing.onnx: name a run's folder"),
+        (["predict", "a.png", "a.png"], 1, "a.png is no exported network: they end in .onnx"),
         (["predict", "pictures", "a.png"], 1, "is no run folder"),
         (["predict", "run", "none*.png"], 1, "No file is like"),
         (["predict", "run", "empty"], 1, "No pictures in empty"),
@@ -265,6 +267,7 @@ def test_bad_input(place: Path, words: list[str], code: int, message: str) -> No
     import re
 
     (place / "empty").mkdir(exist_ok=True)
+    (place / "a.png").touch()
     found = convworks(*words, cwd=place)
     assert found.returncode == code
     assert re.search(message, found.stderr), found.stderr

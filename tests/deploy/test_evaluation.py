@@ -190,6 +190,12 @@ def test_its_own_pictures_are_split_as_then(photos: Path, tmp_path: Path) -> Non
     said = open_network(file).metadata["source"]
     assert said["name"] == ""  # nor is the folder's place told to others
     assert said["digest"] == cw.load_data(photos / "mine", image_size=20).digest
+    shutil.copytree(photos / "run", tmp_path / "run")
+    settings = json.loads((tmp_path / "run/config.json").read_text())
+    settings["data"]["name"] = "/nowhere/mine"
+    (tmp_path / "run/config.json").write_text(json.dumps(settings))
+    with pytest.raises(InputError, match=r"are no longer at /nowhere/mine: put them back, or say"):
+        evaluate_network(tmp_path / "run")
     otherwise = cw.load_data(photos / "mine", image_size=20, seed=5)
     for network in (photos / "run", file):
         with pytest.raises(InputError, match="mine is not split, or no longer filled, as it was"):

@@ -186,6 +186,16 @@ def test_patterns_leave_out_hidden_files_and_take_two_stars(place: Path, tmp_pat
     assert find_pictures(f"{tmp_path}/**/*.png") == everything
 
 
+def test_photographs_of_a_telephone_are_told_of(place: Path, tmp_path: Path) -> None:
+    for name in ("a.heic", "b.HEIC"):
+        (tmp_path / name).write_bytes(b"")
+    found = convworks("predict", str(place / "run"), str(tmp_path))
+    assert found.returncode == 1
+    told, failed = found.stderr.splitlines()
+    assert "2 .heic files passed over, which cannot be decoded here: save as" in told
+    assert failed == f"convworks: No pictures in {tmp_path}."
+
+
 def test_lists_from_windows(place: Path) -> None:
     good, other = names(place)[:2]
     text = f"\ufeff{good}\r\n\r\n{other}"

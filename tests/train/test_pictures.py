@@ -160,6 +160,23 @@ def test_too_many_are_refused(photos: Path, memory: int, monkeypatch: pytest.Mon
     assert Path("run").exists() == (memory == 0)  # found on the way
 
 
+def test_a_class_of_which_nothing_can_be_read_is_refused_before_a_run_is_made(
+    tmp_path: Path,
+) -> None:
+    """Few enough to be left out, but nothing of the class remains."""
+    photos = write_photographs(tmp_path / "photos", good=False, plain=12)
+    (photos / "third").mkdir()
+    for i in range(4):
+        (photos / "third" / f"{i}.jpg").write_text("no picture")
+    data = load_data(photos, image_size=28)
+    network = create_model("lenet_bn", num_classes=3, in_channels=3, image_size=28)
+    with pytest.raises(
+        InputError, match=r"No training picture of its class .*third/\d\.jpg \(not a .*: repair"
+    ):
+        fit(network, data, replace(CONFIG, out=Path("run")))
+    assert not Path("run").exists()
+
+
 @pytest.mark.parametrize("gone", ["one", "all"])
 def test_pictures_that_disappear_on_the_way(
     tmp_path: Path, gone: str, monkeypatch: pytest.MonkeyPatch

@@ -42,7 +42,8 @@ class Evaluate(Command):
 
     def run(self, _arguments: Sequence[str], /) -> None:
         """Computes and prints."""
-        from convworks.data.folder import shown
+        from convworks.data.folder import passed_over, shown
+        from convworks.data.sources import SOURCES
         from convworks.deploy.evaluation import evaluate_network
 
         found = evaluate_network(
@@ -53,6 +54,9 @@ class Evaluate(Command):
             return
         for text in found.left_out:
             print(f"left out: {text}", file=sys.stderr)
+        if self.data is not None and self.data not in SOURCES:
+            for text in passed_over(Path(self.data)):
+                print(text, file=sys.stderr)
         show(_table(found))
         print(
             f"{found.data}, {found.part}: accuracy {found.accuracy:.4f} of {found.images:,}"

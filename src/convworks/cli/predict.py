@@ -83,6 +83,7 @@ class Predict(Command):
 
     def _paths(self) -> Iterator["str | Missing | None"]:
         """The files, standard input's line by line, whatever signs their names have."""
+        from convworks.data.folder import passed_over, shown
         from convworks.deploy.predict import Missing, find_pictures
 
         for text in self.images:
@@ -91,6 +92,8 @@ class Predict(Command):
                 continue
             try:
                 yield from find_pictures(text)
+                for other in passed_over(Path(text)):
+                    print(f"{shown(text)}: {other}", file=sys.stderr)
             except InputError as error:
                 yield Missing(text, str(error))
 

@@ -20,6 +20,7 @@ from sklearn.metrics import (
 import convworks as cw
 from command import convworks
 from conftest import write_digits
+from convworks.cli import run as command_line
 from convworks.cli.evaluate import Evaluate
 from convworks.data.splits import Data
 from convworks.deploy.evaluation import Evaluation, evaluate_network, figures
@@ -259,6 +260,38 @@ def test_the_command(run: cw.Run) -> None:
     assert f"{recall:.4f} │ {low:.4f} to {high:.4f}" in of_8
     assert f"top five {told.top5:.4f} ({told.top5_interval[0]:.4f} to " in shown.stdout
     assert found["classes"][8]["recall_interval"] == pytest.approx([low, high], abs=0.1)
+
+
+def test_where_it_computes(run: cw.Run, tmp_path: Path) -> None:
+    """As `train` has it, for runs; a file's runtime decides itself."""
+    file = str(run.path / "model.onnx")
+    Image.new("L", (28, 28)).save(tmp_path / "a.png")
+    for command, more in (("eval", []), ("predict", [str(tmp_path / "a.png")])):
+        said = convworks(command, str(run.path), *more)
+        assert said.returncode == 0, said.stderr
+        assert convworks(command, str(run.path), *more, "--device", "cpu").stdout == said.stdout
+        gone = convworks(command, str(run.path), *more, "--device", "cuda")
+        assert gone.returncode == 1
+        told = "convworks: This machine has no usable cuda device: give --device auto.\n"
+        assert gone.stderr == told
+        other = convworks(command, file, *more, "--device", "cpu")
+        assert other.returncode == 2
+        assert other.stderr.startswith("convworks: --device is for run folders: ")
+        assert other.stderr.count("\n") == 1
+
+
+def test_memory_that_is_short_is_told_with_what_helps_here(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    monkeypatch.setattr("convworks.deploy.evaluation.evaluate_network", full)
+    assert command_line(["eval", "run"]) == 1
+    told = capsys.readouterr().err
+    assert "Out of memory: " in told
+    assert "as by --device cpu." in told
+    assert "--batch-size" not in told
 
 
 def test_of_many_classes_there_is_no_square(digits: Data, capsys: pytest.CaptureFixture) -> None:

@@ -12,6 +12,7 @@ import tyro
 from rich.table import Table
 
 from convworks.cli.command import Command, DataRoot, Flag, show
+from convworks.train.config import Device
 
 if TYPE_CHECKING:
     from convworks.deploy.evaluation import Evaluation
@@ -35,6 +36,9 @@ class Evaluate(Command):
     tta: Flag = False
     """Test-time augmentation: the mean of a picture and two shifted ones; thrice the work.
     Of their mirror images too where the run was trained with such; six times the work."""
+    device: Device = "auto"
+    """Where a run's network computes; auto: a GPU when there is one. An exported file's runtime
+    decides itself."""
     data_root: DataRoot = None
     """Where known data sets lie or are downloaded to."""
     json: Flag = False
@@ -47,7 +51,12 @@ class Evaluate(Command):
         from convworks.deploy.evaluation import evaluate_network
 
         found = evaluate_network(
-            self.network, self.data, part=self.part, tta=self.tta, data_root=self.data_root
+            self.network,
+            self.data,
+            part=self.part,
+            tta=self.tta,
+            device=self.device,
+            data_root=self.data_root,
         )
         if self.json:
             print(json.dumps(asdict(found), indent=2, ensure_ascii=False))

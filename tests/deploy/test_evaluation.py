@@ -163,6 +163,10 @@ def test_of_new_pictures_all_are_tested(photos: Path, tmp_path: Path, file: str)
     assert [one.images for one in found.classes] == [12, 0, 12]
     with pytest.raises(InputError, match="new has no pictures in the train part: leave out --part"):
         evaluate_network(photos / file, tmp_path / "new", part="train")
+    (tmp_path / "new" / "digit7" / "a.heic").touch()
+    for form in ((), ("--json",)):
+        told = convworks("eval", str(photos / file), "--data", str(tmp_path / "new"), *form)
+        assert "1 .heic file passed over, which cannot be decoded here" in told.stderr
     (tmp_path / "apart").mkdir()
     (tmp_path / "new").rename(tmp_path / "apart" / "test")
     assert evaluate_network(photos / file, tmp_path / "apart").images == 24

@@ -300,6 +300,20 @@ def test_uneven_classes_are_told_of_and_evened_out(uneven: Data) -> None:
     assert balanced.history[0].train_loss != plain.history[0].train_loss
 
 
+def test_classes_that_the_test_part_has_not_are_told_of(tmp_path: Path) -> None:
+    """A single picture is trained with; that nothing tests its class is said."""
+    write_digits(tmp_path / "digits", classes=(1, 2), count=9)
+    write_digits(tmp_path / "digits", classes=(3,), count=1)
+    data, notes = load_data(tmp_path / "digits", image_size=28), Notes()
+    model = create_model("lenet_bn", num_classes=3, in_channels=1, image_size=28)
+    run = fit(model, data, replace(CONFIG, epochs=1, out=Path("run")), observers=[notes])
+    assert "no test pictures of digit3: accuracy will say nothing of them" in notes.notes
+    shown = convworks("eval", str(run.path)).stdout
+    (row,) = [line for line in shown.splitlines() if line.startswith("│ digit3")]
+    cells = [cell.strip() for cell in row.split("│")]
+    assert (cells[3], cells[4], cells[6]) == ("–", "–", "0")  # recall, its interval, pictures
+
+
 def test_the_weights_are_scikit_learns(uneven: Data) -> None:
     import numpy as np
     from sklearn.utils.class_weight import compute_class_weight

@@ -58,14 +58,14 @@ class Evaluate(Command):
             device=self.device,
             data_root=self.data_root,
         )
+        if self.data is not None and self.data not in SOURCES:
+            for text in passed_over(Path(self.data)):
+                print(text, file=sys.stderr)
         if self.json:
             print(json.dumps(asdict(found), indent=2, ensure_ascii=False))
             return
         for text in found.left_out:
             print(f"left out: {text}", file=sys.stderr)
-        if self.data is not None and self.data not in SOURCES:
-            for text in passed_over(Path(self.data)):
-                print(text, file=sys.stderr)
         show(_table(found))
         print(
             f"{found.data}, {found.part}: accuracy {found.accuracy:.4f} of {found.images:,}"
@@ -85,20 +85,20 @@ class Evaluate(Command):
 
 
 def _table(found: "Evaluation") -> Table:
-    """A row a class, with what it is mistaken for most."""
+    """A row a class, with what it is mistaken for most; a dash for a share of no pictures."""
     table = Table()
     for column in ("class", "precision", "recall", "its 95 %", "F1", "pictures", "mistaken for"):
         table.add_column(column, justify="left" if column in ("class", "mistaken for") else "right")
     for place, one in enumerate(found.classes):
         others = [0 if i == place else n for i, n in enumerate(found.confusion[place])]
-        most = max(others)
+        most, said = max(others), sum(row[place] for row in found.confusion)
         mistaken = f"{found.classes[others.index(most)].label} ({most:,})" if most else ""
         table.add_row(
             one.label,
-            f"{one.precision:.4f}",
-            f"{one.recall:.4f}",
-            _interval(one.recall_interval),
-            f"{one.f1:.4f}",
+            f"{one.precision:.4f}" if said else "–",
+            f"{one.recall:.4f}" if one.images else "–",
+            _interval(one.recall_interval) if one.images else "–",
+            f"{one.f1:.4f}" if said or one.images else "–",
             f"{one.images:,}",
             mistaken,
         )

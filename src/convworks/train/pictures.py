@@ -79,6 +79,7 @@ class Pictures:
         InputError when too many pictures cannot be read.
         """
         self._uneven()
+        self._untested()
         self._passed_over()
         files = [one for one in loaders if isinstance(one, FileLoader)]
         small: Sequence[Tensor] = ()
@@ -138,6 +139,16 @@ class Pictures:
             f" {counts[most]:,} ({shown(self.data.classes[most])}) training pictures; "
             + ("each class counts alike" if balanced else "--class-weights balanced evens them out")
         )
+
+    def _untested(self) -> None:
+        counts = torch.bincount(self.data.test.labels, minlength=len(self.data.classes)).tolist()
+        names = [shown(x) for x, n in zip(self.data.classes, counts, strict=True) if not n]
+        if names:
+            more = f" and {len(names) - PAIRS:,} more" if len(names) > PAIRS else ""
+            self.note(
+                f"no test pictures of {', '.join(names[:PAIRS])}{more}: accuracy will say nothing"
+                " of them"
+            )
 
     def _passed_over(self) -> None:
         folder = Path(self.data.spec.name)

@@ -88,13 +88,7 @@ def run(arguments: Sequence[str]) -> int:
 
             print(f"convworks {__version__}")
             return 0
-        command: Command = tyro.extras.subcommand_cli_from_dict(
-            COMMANDS,
-            prog="convworks",
-            description=DESCRIPTION,
-            args=list(arguments),
-        )
-        command.run(arguments[1:])
+        _parse(arguments).run(arguments[1:])
     except KeyboardInterrupt as stop:
         return _fail(f"Stopped{f': {stop}' if str(stop) else ''}.", 130)
     except BrokenPipeError:
@@ -102,6 +96,17 @@ def run(arguments: Sequence[str]) -> int:
     except Exception as error:
         return _report(error, arguments)
     return 0
+
+
+def _parse(arguments: Sequence[str]) -> Command:
+    """The command; of a known one only its own options are suggested for a mistyped word."""
+    name, rest = "".join(arguments[:1]), list(arguments[1:])
+    if name in COMMANDS:
+        return tyro.cli(COMMANDS[name], prog=f"convworks {name}", args=rest)
+    found: Command = tyro.extras.subcommand_cli_from_dict(
+        COMMANDS, prog="convworks", description=DESCRIPTION, args=list(arguments)
+    )
+    return found
 
 
 def _report(error: Exception, arguments: Sequence[str]) -> int:

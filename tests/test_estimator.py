@@ -218,6 +218,8 @@ def test_the_run_is_kept_where_asked_and_nowhere_else(
         ({}, np.full((4, 8, 8), np.nan), [0, 1, 0, 1], "NaN"),
         ({}, "cat.png", ["cat"], r"give \['cat.png'\]"),
         ({}, ["none.png", "no.png"], ["cat", "dog"], "Cannot read .*none.png"),
+        ({}, np.array([["a.png"], ["b.png"]]), [0, 1], r"give the column, as X\[:, 0\]"),
+        ({}, [np.zeros((8, 8)), np.zeros((9, 8))], [0, 1], "not all of one size: bring them to"),
         ({}, np.zeros((2, 1, 2, 8, 8)), [0, 1], "it has 5 axes"),
         ({"model": "lenett"}, np.zeros((4, 8, 8)), [0, 1, 0, 1], "lenet"),
         ({"epochs": 0}, np.zeros((4, 8, 8)), [0, 1, 0, 1], "--epochs must be at least 1"),
@@ -249,6 +251,10 @@ def test_pictures_unlike_those_that_were_learned_are_refused(digit_pictures: Pat
     with pytest.raises(InputError, match="multiply them by 255"):
         learned.predict(PICTURES[:2] / 17)
     assert len(learned.predict(np.zeros((1, 8, 8)))) == 1
+    files = sorted(digit_pictures.rglob("*.png"))[6:18]  # six of either class
+    learned = lenet(epochs=1, image_size=28).fit(files, [path.parent.name for path in files])
+    with pytest.raises(InputError, match="X is empty: give the path of a picture at least"):
+        learned.predict([])
 
 
 def test_rows_that_make_no_square_are_told() -> None:

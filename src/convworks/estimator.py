@@ -222,6 +222,8 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def _images(self, X: Any, *, fitting: bool) -> Images:  # noqa: N803
         """The pictures, all labelled 0; ValueError for what are none, or others than `fit` had."""
         paths = _paths(X)
+        if not fitting and self.range_ is None and len(X) == 0:
+            raise InputError("X is empty: give the path of a picture at least.")
         if not fitting and (paths is None) != (self.range_ is not None):
             had, has = ("files", "an array") if paths is None else ("an array", "files")
             raise InputError(f"fit had {had}, X is {has}: give both the same.")
@@ -244,7 +246,14 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def _numbers(self, X: Any, fitting: bool) -> np.ndarray:  # noqa: N803
         """X as finite real numbers, and `n_features_in_` set or compared."""
         found: np.ndarray
-        if np.asarray(X).ndim <= 2:
+        try:
+            axes = np.asarray(X).ndim
+        except ValueError as error:
+            raise InputError(
+                "The pictures in X are not all of one size: bring them to one, or give paths of"
+                " files."
+            ) from error
+        if axes <= 2:
             found = validate_data(self, X, reset=fitting)
             return found
         found = check_array(X, allow_nd=True)
@@ -283,6 +292,9 @@ def _paths(X: Any) -> tuple[Path, ...] | None:  # noqa: N803
     """The files that are named; None when X holds numbers."""
     if isinstance(X, str | Path):
         raise InputError(f"X must be a sequence of paths, not one: give [{str(X)!r}].")
+    table = getattr(X, "ndim", None) == 2 and X.shape[0] > 0 and X.shape[1] == 1
+    if table and isinstance(np.asarray(X).flat[0], str | Path):
+        raise InputError("X is a table of one column of paths: give the column, as X[:, 0].")
     if not isinstance(X, Sequence) and getattr(X, "ndim", None) != 1:
         return None
     items = list(X)

@@ -61,6 +61,15 @@ def test_a_reader_that_has_had_enough_is_no_failure() -> None:
     assert (done.stdout, done.stderr) == ("0\n", "")  # nobody read what was left to flush
 
 
+def test_a_mistyped_option_is_answered_with_those_of_the_command() -> None:
+    done = started("train", "--dat", "photos")
+    assert done.returncode == 2
+    assert "--data DATA" in done.stderr
+    assert "convworks train --help" in done.stderr
+    for other in ("eval", "export", "demo"):
+        assert f"convworks {other}" not in done.stderr
+
+
 def test_help_says_what_is_needed() -> None:
     done = started("--help")
     assert done.returncode == 0

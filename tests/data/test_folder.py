@@ -220,6 +220,21 @@ def test_an_empty_class(digit_pictures: Path) -> None:
         load_data(digit_pictures)
 
 
+@pytest.mark.parametrize(
+    ("changed", "message"), [(3, "No pictures"), (2, "one class"), (1, "has no")]
+)
+def test_photographs_of_a_telephone_are_named(
+    digit_pictures: Path, changed: int, message: str
+) -> None:
+    """Whoever sees pictures in a folder is told why none are found."""
+    for place in sorted(digit_pictures.iterdir())[:changed]:
+        for picture in place.iterdir():
+            picture.rename(picture.with_suffix(".HEIC"))
+    told = rf"{message}.* {12 * changed} \.heic files passed over, .*: save as JPEG or PNG\.$"
+    with pytest.raises(InputError, match=told):
+        load_data(digit_pictures)
+
+
 def test_a_class_that_was_not_trained(tmp_path: Path) -> None:
     write_digits(tmp_path / "train", (3, 4), count=9)
     write_digits(tmp_path / "test", (3, 5), count=9)

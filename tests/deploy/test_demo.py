@@ -321,7 +321,7 @@ def test_ctrl_c_ends_it_and_leaves_nothing(
         ([], 2, "Name a run's folder"),
         (["run", "--port", "0"], 2, "--port must lie in 1…65535, not 0"),
         (["pictures"], 1, "is no run folder"),
-        (["nothing.onnx"], 1, "There is no file nothing.onnx"),
+        (["nothing.onnx"], 1, "There is no nothing.onnx: name a run's folder"),
         (["run", "--host", "203.0.113.7"], 1, "Cannot serve at 203.0.113.7"),
     ],
 )

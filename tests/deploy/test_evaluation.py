@@ -20,6 +20,7 @@ from sklearn.metrics import (
 import convworks as cw
 from command import convworks
 from conftest import write_digits
+from convworks.cli import run as command_line
 from convworks.cli.evaluate import Evaluate
 from convworks.data.splits import Data
 from convworks.deploy.evaluation import Evaluation, evaluate_network, figures
@@ -162,6 +163,10 @@ def test_of_new_pictures_all_are_tested(photos: Path, tmp_path: Path, file: str)
     assert [one.images for one in found.classes] == [12, 0, 12]
     with pytest.raises(InputError, match="new has no pictures in the train part: leave out --part"):
         evaluate_network(photos / file, tmp_path / "new", part="train")
+    (tmp_path / "new" / "digit7" / "a.heic").touch()
+    for form in ((), ("--json",)):
+        told = convworks("eval", str(photos / file), "--data", str(tmp_path / "new"), *form)
+        assert "1 .heic file passed over, which cannot be decoded here" in told.stderr
     (tmp_path / "apart").mkdir()
     (tmp_path / "new").rename(tmp_path / "apart" / "test")
     assert evaluate_network(photos / file, tmp_path / "apart").images == 24
@@ -190,6 +195,12 @@ def test_its_own_pictures_are_split_as_then(photos: Path, tmp_path: Path) -> Non
     said = open_network(file).metadata["source"]
     assert said["name"] == ""  # nor is the folder's place told to others
     assert said["digest"] == cw.load_data(photos / "mine", image_size=20).digest
+    shutil.copytree(photos / "run", tmp_path / "run")
+    settings = json.loads((tmp_path / "run/config.json").read_text())
+    settings["data"]["name"] = "/nowhere/mine"
+    (tmp_path / "run/config.json").write_text(json.dumps(settings))
+    with pytest.raises(InputError, match=r"are no longer at /nowhere/mine: put them back, or say"):
+        evaluate_network(tmp_path / "run")
     otherwise = cw.load_data(photos / "mine", image_size=20, seed=5)
     for network in (photos / "run", file):
         with pytest.raises(InputError, match="mine is not split, or no longer filled, as it was"):
@@ -253,6 +264,38 @@ def test_the_command(run: cw.Run) -> None:
     assert f"{recall:.4f} │ {low:.4f} to {high:.4f}" in of_8
     assert f"top five {told.top5:.4f} ({told.top5_interval[0]:.4f} to " in shown.stdout
     assert found["classes"][8]["recall_interval"] == pytest.approx([low, high], abs=0.1)
+
+
+def test_where_it_computes(run: cw.Run, tmp_path: Path) -> None:
+    """As `train` has it, for runs; a file's runtime decides itself."""
+    file = str(run.path / "model.onnx")
+    Image.new("L", (28, 28)).save(tmp_path / "a.png")
+    for command, more in (("eval", []), ("predict", [str(tmp_path / "a.png")])):
+        said = convworks(command, str(run.path), *more)
+        assert said.returncode == 0, said.stderr
+        assert convworks(command, str(run.path), *more, "--device", "cpu").stdout == said.stdout
+        gone = convworks(command, str(run.path), *more, "--device", "cuda")
+        assert gone.returncode == 1
+        told = "convworks: This machine has no usable cuda device: give --device auto.\n"
+        assert gone.stderr == told
+        other = convworks(command, file, *more, "--device", "cpu")
+        assert other.returncode == 2
+        assert other.stderr.startswith("convworks: --device is for run folders: ")
+        assert other.stderr.count("\n") == 1
+
+
+def test_memory_that_is_short_is_told_with_what_helps_here(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    monkeypatch.setattr("convworks.deploy.evaluation.evaluate_network", full)
+    assert command_line(["eval", "run"]) == 1
+    told = capsys.readouterr().err
+    assert "Out of memory: " in told
+    assert "as by --device cpu." in told
+    assert "--batch-size" not in told
 
 
 def test_of_many_classes_there_is_no_square(digits: Data, capsys: pytest.CaptureFixture) -> None:

@@ -296,8 +296,9 @@ def test_bad_input(run: cw.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     (tmp_path / "bad.onnx").write_bytes(b"no network")
     with pytest.raises(InputError, match="Cannot read .*bad.onnx"):
         open_deployed(tmp_path / "bad.onnx")
-    with pytest.raises(InputError, match="There is no file"):
+    with pytest.raises(InputError, match="There is no .*: name a run's folder, or a file"):
         open_deployed(tmp_path / "none.onnx")
+    (tmp_path / "best.safetensors").touch()
     with pytest.raises(InputError, match="they end in"):
         open_deployed(tmp_path / "best.safetensors")
     monkeypatch.setitem(sys.modules, "openvino", None)

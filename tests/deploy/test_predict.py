@@ -186,6 +186,16 @@ def test_patterns_leave_out_hidden_files_and_take_two_stars(place: Path, tmp_pat
     assert find_pictures(f"{tmp_path}/**/*.png") == everything
 
 
+def test_photographs_of_a_telephone_are_told_of(place: Path, tmp_path: Path) -> None:
+    for name in ("a.heic", "b.HEIC"):
+        (tmp_path / name).write_bytes(b"")
+    found = convworks("predict", str(place / "run"), str(tmp_path))
+    assert found.returncode == 1
+    told, failed = found.stderr.splitlines()
+    assert "2 .heic files passed over, which cannot be decoded here: save as" in told
+    assert failed == f"convworks: No pictures in {tmp_path}."
+
+
 def test_lists_from_windows(place: Path) -> None:
     good, other = names(place)[:2]
     text = f"\ufeff{good}\r\n\r\n{other}"
@@ -253,7 +263,9 @@ def test_turned_photographs_get_the_same_answer(
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
-        (["predict", "nothing", "a.png"], 1, "no exported network|There is no"),
+        (["predict", "nothing", "a.png"], 1, "There is no nothing: name a run's folder, or"),
+        (["predict", "nothing.onnx", "a.png"], 1, "There is no nothing.onnx: name a run's folder"),
+        (["predict", "a.png", "a.png"], 1, "a.png is no exported network: they end in .onnx"),
         (["predict", "pictures", "a.png"], 1, "is no run folder"),
         (["predict", "run", "none*.png"], 1, "No file is like"),
         (["predict", "run", "empty"], 1, "No pictures in empty"),
@@ -265,6 +277,7 @@ def test_bad_input(place: Path, words: list[str], code: int, message: str) -> No
     import re
 
     (place / "empty").mkdir(exist_ok=True)
+    (place / "a.png").touch()
     found = convworks(*words, cwd=place)
     assert found.returncode == code
     assert re.search(message, found.stderr), found.stderr

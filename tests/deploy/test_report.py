@@ -212,7 +212,8 @@ def test_what_is_missing_is_said_and_the_rest_shown(
     said = visit.page.locator("section", has_text="Mistakes").inner_text()
     assert f"convworks train --resume --out {stopped}" in said
     assert f"weightless is not tested here: its weights are gone: there is no {weightless}" in said
-    assert "gone is not tested here: There is no data set or folder '/nowhere/pictures'" in said
+    assert "gone is not tested here: The pictures that" in said
+    assert "are no longer at /nowhere/pictures: put them back" in said
     assert visit.page.locator("details.tested").count() == 1
     table = visit.page.get_by_role("region", name="Results")
     cells = table.get_by_role("row", name="begun").locator("td").all_inner_texts()

@@ -160,6 +160,23 @@ def test_too_many_are_refused(photos: Path, memory: int, monkeypatch: pytest.Mon
     assert Path("run").exists() == (memory == 0)  # found on the way
 
 
+def test_a_class_of_which_nothing_can_be_read_is_refused_before_a_run_is_made(
+    tmp_path: Path,
+) -> None:
+    """Few enough to be left out, but nothing of the class remains."""
+    photos = write_photographs(tmp_path / "photos", good=False, plain=12)
+    (photos / "third").mkdir()
+    for i in range(4):
+        (photos / "third" / f"{i}.jpg").write_text("no picture")
+    data = load_data(photos, image_size=28)
+    network = create_model("lenet_bn", num_classes=3, in_channels=3, image_size=28)
+    with pytest.raises(
+        InputError, match=r"No training picture of its class .*third/\d\.jpg \(not a .*: repair"
+    ):
+        fit(network, data, replace(CONFIG, out=Path("run")))
+    assert not Path("run").exists()
+
+
 @pytest.mark.parametrize("gone", ["one", "all"])
 def test_pictures_that_disappear_on_the_way(
     tmp_path: Path, gone: str, monkeypatch: pytest.MonkeyPatch
@@ -281,6 +298,20 @@ def test_uneven_classes_are_told_of_and_evened_out(uneven: Data) -> None:
     assert sum(n * w for n, w in zip(counts, weights, strict=True)) == pytest.approx(total)
     assert checkpoint.read_settings(plain.path)["class_weights"] is None
     assert balanced.history[0].train_loss != plain.history[0].train_loss
+
+
+def test_classes_that_the_test_part_has_not_are_told_of(tmp_path: Path) -> None:
+    """A single picture is trained with; that nothing tests its class is said."""
+    write_digits(tmp_path / "digits", classes=(1, 2), count=9)
+    write_digits(tmp_path / "digits", classes=(3,), count=1)
+    data, notes = load_data(tmp_path / "digits", image_size=28), Notes()
+    model = create_model("lenet_bn", num_classes=3, in_channels=1, image_size=28)
+    run = fit(model, data, replace(CONFIG, epochs=1, out=Path("run")), observers=[notes])
+    assert "no test pictures of digit3: accuracy will say nothing of them" in notes.notes
+    shown = convworks("eval", str(run.path)).stdout
+    (row,) = [line for line in shown.splitlines() if line.startswith("│ digit3")]
+    cells = [cell.strip() for cell in row.split("│")]
+    assert (cells[3], cells[4], cells[6]) == ("–", "–", "0")  # recall, its interval, pictures
 
 
 def test_the_weights_are_scikit_learns(uneven: Data) -> None:

@@ -88,31 +88,37 @@ def run(arguments: Sequence[str]) -> int:
 
             print(f"convworks {__version__}")
             return 0
-        command: Command = tyro.extras.subcommand_cli_from_dict(
-            COMMANDS,
-            prog="convworks",
-            description=DESCRIPTION,
-            args=list(arguments),
-        )
-        command.run(arguments[1:])
+        _parse(arguments).run(arguments[1:])
     except KeyboardInterrupt as stop:
         return _fail(f"Stopped{f': {stop}' if str(stop) else ''}.", 130)
     except BrokenPipeError:
         return 0  # the reader, such as `head`, has had enough
     except Exception as error:
-        return _report(error, "--debug" in arguments)
+        return _report(error, arguments)
     return 0
 
 
-def _report(error: Exception, debug: bool) -> int:
+def _parse(arguments: Sequence[str]) -> Command:
+    """The command; of a known one only its own options are suggested for a mistyped word."""
+    name, rest = "".join(arguments[:1]), list(arguments[1:])
+    if name in COMMANDS:
+        return tyro.cli(COMMANDS[name], prog=f"convworks {name}", args=rest)
+    found: Command = tyro.extras.subcommand_cli_from_dict(
+        COMMANDS, prog="convworks", description=DESCRIPTION, args=list(arguments)
+    )
+    return found
+
+
+def _report(error: Exception, arguments: Sequence[str]) -> int:
     """Prints what failed and returns the exit code."""
+    debug = "--debug" in arguments
     if debug:
         traceback.print_exc()
     if _was_stopped(error):
         return _fail("Stopped.", 130)
     if isinstance(error, ConvworksError):
         return _fail(str(error), 2 if isinstance(error, UsageError) else 1)
-    return 1 if debug else _fail(f"{_explain(error)} (Add --debug to see where.)", 1)
+    return 1 if debug else _fail(f"{_explain(error, arguments)} (Add --debug to see where.)", 1)
 
 
 def _was_stopped(error: BaseException | None) -> bool:
@@ -124,11 +130,13 @@ def _was_stopped(error: BaseException | None) -> bool:
     return False
 
 
-def _explain(error: Exception) -> str:
+def _explain(error: Exception, arguments: Sequence[str]) -> str:
     """One line for an error that nobody foresaw."""
     text = (str(error).strip().splitlines() or [""])[0]
     exhausted = "out of memory" in text or "can't allocate memory" in text
     if exhausted or isinstance(error, MemoryError):
+        if arguments[0] in ("eval", "predict"):  # whose batches and pictures have their size
+            return "Out of memory: end other programs, or compute elsewhere, as by --device cpu."
         return "Out of memory: try a smaller --batch-size or --image-size."
     return f"Unexpected {type(error).__name__}: {text}"
 

@@ -12,6 +12,7 @@ import tyro
 from rich.table import Table
 
 from convworks.cli.command import Command, DataRoot, Flag, show
+from convworks.train.config import Device
 
 if TYPE_CHECKING:
     from convworks.deploy.evaluation import Evaluation
@@ -35,6 +36,9 @@ class Evaluate(Command):
     tta: Flag = False
     """Test-time augmentation: the mean of a picture and two shifted ones; thrice the work.
     Of their mirror images too where the run was trained with such; six times the work."""
+    device: Device = "auto"
+    """Where a run's network computes; auto: a GPU when there is one. An exported file's runtime
+    decides itself."""
     data_root: DataRoot = None
     """Where known data sets lie or are downloaded to."""
     json: Flag = False
@@ -42,12 +46,21 @@ class Evaluate(Command):
 
     def run(self, _arguments: Sequence[str], /) -> None:
         """Computes and prints."""
-        from convworks.data.folder import shown
+        from convworks.data.folder import passed_over, shown
+        from convworks.data.sources import SOURCES
         from convworks.deploy.evaluation import evaluate_network
 
         found = evaluate_network(
-            self.network, self.data, part=self.part, tta=self.tta, data_root=self.data_root
+            self.network,
+            self.data,
+            part=self.part,
+            tta=self.tta,
+            device=self.device,
+            data_root=self.data_root,
         )
+        if self.data is not None and self.data not in SOURCES:
+            for text in passed_over(Path(self.data)):
+                print(text, file=sys.stderr)
         if self.json:
             print(json.dumps(asdict(found), indent=2, ensure_ascii=False))
             return
@@ -72,20 +85,20 @@ class Evaluate(Command):
 
 
 def _table(found: "Evaluation") -> Table:
-    """A row a class, with what it is mistaken for most."""
+    """A row a class, with what it is mistaken for most; a dash for a share of no pictures."""
     table = Table()
     for column in ("class", "precision", "recall", "its 95 %", "F1", "pictures", "mistaken for"):
         table.add_column(column, justify="left" if column in ("class", "mistaken for") else "right")
     for place, one in enumerate(found.classes):
         others = [0 if i == place else n for i, n in enumerate(found.confusion[place])]
-        most = max(others)
+        most, said = max(others), sum(row[place] for row in found.confusion)
         mistaken = f"{found.classes[others.index(most)].label} ({most:,})" if most else ""
         table.add_row(
             one.label,
-            f"{one.precision:.4f}",
-            f"{one.recall:.4f}",
-            _interval(one.recall_interval),
-            f"{one.f1:.4f}",
+            f"{one.precision:.4f}" if said else "–",
+            f"{one.recall:.4f}" if one.images else "–",
+            _interval(one.recall_interval) if one.images else "–",
+            f"{one.f1:.4f}" if said or one.images else "–",
             f"{one.images:,}",
             mistaken,
         )

@@ -15,6 +15,7 @@ import tyro
 
 from convworks.cli.command import Command, Flag
 from convworks.errors import ConvworksError, InputError, UsageError
+from convworks.train.config import Device
 
 if TYPE_CHECKING:
     from convworks.deploy.predict import Missing
@@ -37,6 +38,9 @@ class Predict(Command):
     tta: Flag = False
     """Test-time augmentation: the mean of a picture and two shifted ones; thrice the work.
     Of their mirror images too where the run was trained with such; six times the work."""
+    device: Device = "auto"
+    """Where a run's network computes; auto: a GPU when there is one. An exported file's runtime
+    decides itself."""
     format: Literal["text", "jsonl", "csv"] = "text"
     """How the answers are printed: a line a picture, in the order given."""
     json: Flag = False
@@ -52,7 +56,7 @@ class Predict(Command):
         if not self.images:
             raise UsageError("Name pictures, folders of them, or - for standard input.")
         form = "jsonl" if self.json else self.format
-        network = open_network(self.network)
+        network = open_network(self.network, self.device)
         top = min(self.top, len(network.labels))
         paths = self._paths()
         failed = count = 0
@@ -83,6 +87,7 @@ class Predict(Command):
 
     def _paths(self) -> Iterator["str | Missing | None"]:
         """The files, standard input's line by line, whatever signs their names have."""
+        from convworks.data.folder import passed_over, shown
         from convworks.deploy.predict import Missing, find_pictures
 
         for text in self.images:
@@ -91,6 +96,8 @@ class Predict(Command):
                 continue
             try:
                 yield from find_pictures(text)
+                for other in passed_over(Path(text)):
+                    print(f"{shown(text)}: {other}", file=sys.stderr)
             except InputError as error:
                 yield Missing(text, str(error))
 

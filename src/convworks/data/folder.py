@@ -114,7 +114,10 @@ def to_test(tree: Tree, title: str, classes: Sequence[str], channels: int) -> Fi
     listed = [(path, i) for i, name in enumerate(classes) for path in found.get(name, ())]
     images = _files(listed, channels)
     if images is None:
-        raise InputError(f"No pictures in {title}: put those of each class into a sub-folder.")
+        raise InputError(
+            f"No pictures in {title}: put those of each class into a sub-folder."
+            + _but_others(title)
+        )
     return images
 
 
@@ -139,15 +142,16 @@ def to_parts(tree: Tree, title: str) -> Parts:
     if not filled:
         raise InputError(
             f"No pictures in {title}: make one sub-folder a class and put pictures"
-            f" ({', '.join(sorted(s[1:] for s in SUFFIXES))}) into each."
+            f" ({', '.join(sorted(s[1:] for s in SUFFIXES))}) into each." + _but_others(title)
         )
     if len(filled) < 2:
         raise InputError(
             f"{title} has pictures of one class only ({filled[0]}): put the pictures of each other"
-            " class into a sub-folder of its own."
+            " class into a sub-folder of its own." + _but_others(title)
         )
     if empty := sorted(set(classes) - set(filled)):
-        raise InputError(f"{title}/{empty[0]} has no pictures: fill or remove it.")
+        place = f"{title}/{empty[0]}"
+        raise InputError(f"{place} has no pictures: fill or remove it." + _but_others(place))
     for part, found in tree.items():
         if more := sorted(found.keys() - set(classes)):
             raise InputError(
@@ -196,11 +200,21 @@ def find_files(folder: Path) -> list[Path]:
     return sorted(p for p in found if p.suffix.lower() in SUFFIXES and _may_be_read(p))
 
 
-def count_others(folder: Path) -> Counter[str]:
-    """By ending, the pictures and raw photographs below a folder that nothing here decodes."""
+def passed_over(folder: Path) -> list[str]:
+    """What is to be said of the pictures and raw photographs there that nothing here decodes."""
     names = (name for _, _, files in os.walk(folder) for name in files)
     endings = (Path(name).suffix.lower() for name in names if not name.startswith("."))
-    return Counter(ending for ending in endings if ending in UNDECODED)
+    counts = Counter(ending for ending in endings if ending in UNDECODED)
+    return [
+        f"{count:,} {ending} file{'s' * (count > 1)} passed over, which cannot be decoded here:"
+        " save as JPEG or PNG"
+        for ending, count in counts.most_common()
+    ]
+
+
+def _but_others(folder: str) -> str:
+    """The same behind an error's text, empty where there are none."""
+    return "".join(f" {text}." for text in passed_over(Path(folder)))
 
 
 def _may_be_read(path: Path) -> bool:

@@ -19,7 +19,7 @@ from convworks.data.folder import UnreadableError, cut, decode, squeeze
 from convworks.data.kept import Pixels, keep, keepable
 from convworks.data.share import WHOLE, Share
 from convworks.data.splits import FileImages, Images, MemoryImages
-from convworks.data.unreadable import LeftOut
+from convworks.data.unreadable import LeftOut, none_left
 from convworks.errors import InputError
 
 Batch = tuple[Tensor, Tensor]
@@ -209,7 +209,10 @@ class FileLoader(Loader):
         folder = self.images.paths[index].parent
         if errors and all(isinstance(one.__cause__, FileNotFoundError) for one in errors):
             raise InputError(f"{folder} is gone: once it is back, go on with --resume.")
-        raise InputError(f"None of its class's training pictures can be read, as in {folder}.")
+        if errors:
+            raise none_left(errors[0].path, errors[0].reason)
+        path = self.images.paths[index]
+        raise none_left(path, self.left_out.reasons[path])
 
     def _candidates(self, index: int) -> Iterator[int]:
         """The picture; in training, then the others of its class, from the next on around."""

@@ -36,6 +36,14 @@ class LeftOut:
             self.tell(error)
 
 
+def none_left(path: Picture, reason: str) -> InputError:
+    """The error for a class of which no training picture can be read, such as this one."""
+    return InputError(
+        f"No training picture of its class can be read, as {shown(path)} ({reason}): repair them,"
+        " or remove that class's folder."
+    )
+
+
 def check_few(left_out: LeftOut, count: int, share: float, strict: bool) -> None:
     """InputError when, of so many pictures, more than that share (and FEW) cannot be read."""
     found = len(left_out.reasons)

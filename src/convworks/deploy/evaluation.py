@@ -18,6 +18,7 @@ from convworks.deploy.predict import open_network, run_views
 from convworks.deploy.runtime import Deployed
 from convworks.errors import InputError, unknown
 from convworks.train.checkpoint import read_settings
+from convworks.train.config import Device
 from convworks.train.records import record
 from convworks.train.run import load_again
 
@@ -96,10 +97,12 @@ def evaluate_network(
     *,
     part: Part = "test",
     tta: bool = False,
+    device: Device | None = None,
     data_root: str | Path | None = None,
 ) -> Evaluation:
     """Tests a run folder's network, or an exported one, on a part of a data set.
 
+    `device` is where a run's network computes, None: on the CPU; a file's runtime decides itself.
     With `tta`, by the mean over several views of each picture (`deploy.predict.run_views`).
     `data` None is the run's own; for an exported file the known set that it was trained on. Of
     another image folder all is tested, or its test part where it has one. Raises InputError for a
@@ -108,7 +111,7 @@ def evaluate_network(
     """
     if part not in PARTS:
         raise unknown("part", part, PARTS)
-    network = open_network(path)
+    network = open_network(path, device)
     if not isinstance(data, Data):
         data = data_to_test(Path(path), data, network, data_root)
     elif data.title == _title(known := _known(Path(path), network), network):

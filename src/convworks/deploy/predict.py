@@ -16,8 +16,10 @@ from convworks.data.folder import decode, find_files
 from convworks.data.sources import title_of
 from convworks.deploy.export import Shipped, describe
 from convworks.deploy.runtime import Deployed, Pixels, Probabilities, open_deployed
-from convworks.errors import InputError
+from convworks.errors import InputError, UsageError
 from convworks.measure.explain import activation_map
+from convworks.train.config import Device
+from convworks.train.device import arithmetic, choose_device
 from convworks.train.run import Run, load
 
 BATCH = 32
@@ -51,27 +53,35 @@ class Missing:
         return self.name
 
 
-def open_network(path: str | Path) -> Deployed:
-    """A run folder's network, or an exported one, ready for pictures.
+def open_network(path: str | Path, device: Device | None = None) -> Deployed:
+    """A run folder's network on a device, None: the CPU; or an exported one, ready for pictures.
 
-    Raises InputError for what is neither.
+    Raises InputError for what is neither, for a device that is not there, and for one that an
+    exported file is to compute on, which its runtime decides.
     """
     folder = Path(path)
-    return open_run(load(folder)) if folder.is_dir() else open_deployed(folder)
+    if folder.is_dir():
+        return open_run(load(folder), device or "cpu")
+    found = open_deployed(folder)
+    if device not in (None, "auto"):
+        raise UsageError(f"--device is for run folders: {path} is computed where its runtime does.")
+    return found
 
 
-def open_run(run: Run) -> Deployed:
-    """A run's network as it is now, ready for pictures on the CPU."""
-    shipped = Shipped(deepcopy(run.model).cpu(), run.preparation).eval()
+def open_run(run: Run, device: Device = "cpu") -> Deployed:
+    """A run's network as it is now, ready for pictures."""
+    place = choose_device(device)
+    shipped = Shipped(deepcopy(run.model), run.preparation).to(place).eval()
 
     @torch.inference_mode()
     def compute(pixels: Pixels) -> Probabilities:
-        result: Probabilities = shipped(torch.from_numpy(pixels)).numpy()
+        with arithmetic():
+            result: Probabilities = shipped(torch.from_numpy(pixels).to(place)).numpy(force=True)
         return result
 
     def look(pixels: Pixels) -> np.ndarray:
-        images = run.preparation(torch.from_numpy(pixels))
-        found: np.ndarray = activation_map(shipped.model, images).numpy()
+        images = run.preparation(torch.from_numpy(pixels).to(place))
+        found: np.ndarray = activation_map(shipped.model, images).numpy(force=True)
         return found
 
     return Deployed(run.path, describe(run, title_of(str(run.data.get("name")))), compute, look)

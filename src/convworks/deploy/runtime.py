@@ -65,11 +65,13 @@ def open_deployed(path: str | Path, *, exact: bool = False) -> Deployed:
     """
     file = Path(path)
     openers = {".onnx": _open_onnx, ".xml": _open_openvino, ".pt2": _open_pt2}
+    if not file.is_file():
+        raise InputError(
+            f"There is no {file}: name a run's folder, or a file that `convworks export` wrote."
+        )
     if file.suffix not in openers:
         known = ", ".join(sorted(openers))
         raise InputError(f"{file} is no exported network: they end in {known}.")
-    if not file.is_file():
-        raise InputError(f"There is no file {file}: `convworks export RUN` makes one.")
     try:
         text, run = openers[file.suffix](file, exact)
     except InputError:

@@ -16,11 +16,11 @@ import torch
 from torch import Tensor
 
 from convworks.data.duplicates import count_same, find_alike
-from convworks.data.folder import UnreadableError, count_others, shown
+from convworks.data.folder import UnreadableError, passed_over, shown
 from convworks.data.loader import FileLoader, Loader, open_loader
 from convworks.data.share import Share
 from convworks.data.splits import Data, FileImages, Images, MemoryImages, Picture, below, to_split
-from convworks.data.unreadable import LeftOut, check_few
+from convworks.data.unreadable import LeftOut, check_few, none_left
 from convworks.train import checkpoint
 from convworks.train.config import TrainConfig
 from convworks.train.observer import Observer
@@ -79,6 +79,7 @@ class Pictures:
         InputError when too many pictures cannot be read.
         """
         self._uneven()
+        self._untested()
         self._passed_over()
         files = [one for one in loaders if isinstance(one, FileLoader)]
         small: Sequence[Tensor] = ()
@@ -93,6 +94,7 @@ class Pictures:
         for path, reason in list(self.left_out.reasons.items())[:LISTED]:
             self.note(f"left out: {shown(path)} ({reason})")
         self._check()
+        self._check_classes()
         self._alike(small)
         self._same()
         self.left_out.tell = self._found_late
@@ -138,15 +140,22 @@ class Pictures:
             + ("each class counts alike" if balanced else "--class-weights balanced evens them out")
         )
 
+    def _untested(self) -> None:
+        counts = torch.bincount(self.data.test.labels, minlength=len(self.data.classes)).tolist()
+        names = [shown(x) for x, n in zip(self.data.classes, counts, strict=True) if not n]
+        if names:
+            more = f" and {len(names) - PAIRS:,} more" if len(names) > PAIRS else ""
+            self.note(
+                f"no test pictures of {', '.join(names[:PAIRS])}{more}: accuracy will say nothing"
+                " of them"
+            )
+
     def _passed_over(self) -> None:
         folder = Path(self.data.spec.name)
         if not isinstance(self.data.train, FileImages) or not folder.is_dir():
             return
-        for ending, count in count_others(folder).most_common():
-            self.note(
-                f"{count:,} {ending} file{'s' * (count > 1)} passed over, which cannot be decoded"
-                " here: save as JPEG or PNG"
-            )
+        for text in passed_over(folder):
+            self.note(text)
 
     def _enlarged(self, files: Sequence[FileLoader]) -> None:
         """Pictures smaller than the network sees them, as far as they are kept."""
@@ -219,6 +228,17 @@ class Pictures:
     def _check(self) -> None:
         count = sum(map(len, (self.data.train, self.data.val, self.data.test)))
         check_few(self.left_out, count, self.config.max_unreadable, self.config.strict)
+
+    def _check_classes(self) -> None:
+        """InputError for a class of which nothing can be learned, before a run folder is made."""
+        train, reasons = self.data.train, self.left_out.reasons
+        if not isinstance(train, FileImages) or not reasons:
+            return
+        listed = list(zip(train.paths, train.labels.tolist(), strict=True))
+        read = {label for path, label in listed if path not in reasons}
+        for path, label in listed:
+            if label not in read:
+                raise none_left(path, reasons[path])
 
     def _files(self) -> list[Picture]:
         parts = (self.data.train, self.data.val, self.data.test)

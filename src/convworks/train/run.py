@@ -12,9 +12,10 @@ import torch.nn.functional as F
 from torch import nn
 
 from convworks.data.augment import Preparation
+from convworks.data.folder import shown
 from convworks.data.loader import Loader, open_loader
 from convworks.data.sources import load_data, title_of
-from convworks.data.splits import Data, DataSpec, Split, from_split
+from convworks.data.splits import ARRAYS, Data, DataSpec, Split, from_split
 from convworks.data.unreadable import LeftOut
 from convworks.errors import InputError, unknown
 from convworks.measure.display import Displayed, html_table, named_values
@@ -174,12 +175,28 @@ def load_again(
     spec = {key: value for key, value in known.items() if key != "digest"}
     if name is not None:
         spec["name"] = str(name)
+    if run is not None and spec["name"] == known.get("name"):
+        _check_there(str(spec["name"]), run)
     folder = Path(spec["name"]).expanduser().resolve()
     if run is None or not (run / checkpoint.SPLIT).exists() or not folder.is_dir():
         return load_data(**spec, root=root)
     file = run / checkpoint.SPLIT
     split = record(Split, checkpoint.read_json(file), file)
     return from_split(split, DataSpec(**spec | {"name": str(folder)}), title_of(str(folder)))
+
+
+def _check_there(name: str, run: Path) -> None:
+    """InputError for a run's own data when they came as arrays, or have moved."""
+    if name == ARRAYS:
+        raise InputError(
+            f"{run} was trained on arrays, which it does not keep: give it a folder of pictures of"
+            " the same classes, as by eval --data."
+        )
+    if Path(name).is_absolute() and not Path(name).exists():
+        raise InputError(
+            f"The pictures that {run} was trained on are no longer at {shown(name)}: put them back,"
+            " or say where they lie now, as by eval --data."
+        )
 
 
 def check_data(run: Run, data: Data) -> None:

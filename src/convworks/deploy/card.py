@@ -14,7 +14,7 @@ import torch
 
 from convworks.data.splits import Data
 from convworks.deploy.interval import wilson
-from convworks.deploy.runtime import runtime
+from convworks.extras import need
 from convworks.train.checkpoint import PICTURES, read_json, read_settings
 from convworks.train.observer import RunSummary
 from convworks.train.run import Run
@@ -238,5 +238,5 @@ def _recipe(trained: Mapping[str, Any], summary: RunSummary) -> str:
 def _versions(kind: str) -> dict[str, str]:
     """Of what wrote the file and tried it."""
     packages = {"onnx": ("onnx", "onnxruntime"), "openvino": ("onnx", "openvino"), "pt2": ()}
-    others = {name: str(runtime(name).__version__) for name in packages[kind]}
+    others = {name: str(need(name).__version__) for name in packages[kind]}
     return {"convworks": __version__, "PyTorch": torch.__version__, **others}

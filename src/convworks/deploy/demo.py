@@ -28,8 +28,9 @@ from convworks.data.splits import Data, FileImages
 from convworks.deploy.evaluation import data_to_test
 from convworks.deploy.export import pictures
 from convworks.deploy.predict import likeliest, open_network
-from convworks.deploy.runtime import Deployed, runtime
+from convworks.deploy.runtime import Deployed
 from convworks.errors import ConvworksError, InputError
+from convworks.extras import need
 
 UPLOAD = "20mb"
 """The largest file that is taken."""
@@ -127,7 +128,7 @@ def serving(
     for network in networks:
         network.run(np.zeros((1, *network.shape), np.uint8))  # the first is slow
     with tempfile.TemporaryDirectory(prefix="convworks-demo-") as folder, _private(Path(folder)):
-        gradio = runtime("gradio", "demo")
+        gradio = need("gradio", "demo")
         samples, missing = find_samples(networks, data_root, Path(folder))
         page = _page(gradio, networks, samples, missing)
         page.queue(default_concurrency_limit=1)  # hooks and time belong to one picture

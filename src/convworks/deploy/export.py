@@ -30,9 +30,9 @@ from convworks.deploy.runtime import (
     WEIGHTS,
     Pixels,
     open_deployed,
-    runtime,
 )
 from convworks.errors import ConvworksError, InputError, UsageError, first_line, unknown
+from convworks.extras import need
 from convworks.files import check_parent, hash_of_file
 from convworks.measure.display import Displayed
 from convworks.nets.registry import spec_of
@@ -245,8 +245,8 @@ def _write_pt2(shipped: Shipped, path: Path, metadata: Mapping[str, Any], _range
 def _write_onnx(
     shipped: Shipped, path: Path, metadata: Mapping[str, Any], ranges: Iterator[Pixels] | None
 ) -> None:
-    onnx = runtime("onnx")
-    runtime("onnxscript")
+    onnx = need("onnx")
+    need("onnxscript")
     program = torch.onnx.export(
         _program(shipped, metadata),
         input_names=[INPUT],
@@ -272,7 +272,7 @@ def _write_openvino(
 
     Read by the core: `openvino.convert_model` would report its use over the network.
     """
-    openvino = runtime("openvino")
+    openvino = need("openvino")
     between = path.with_suffix(".onnx")
     _write_onnx(shipped, between, metadata, ranges)
     model = openvino.Core().read_model(between)

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from convworks.deploy.runtime import INPUT, Pixels, runtime
+from convworks.deploy.runtime import INPUT, Pixels
+from convworks.extras import need
 
 QUANTIZED = ("Conv", "Gemm", "MatMul", "Relu", "Clip", "Concat", "MaxPool", "AveragePool")
 """Operators that are computed in 8 bits. With activations among them rounding is part of the
@@ -17,8 +18,8 @@ JOINING = ("Concat", "MaxPool", "AveragePool")
 
 def quantize(path: Path, ranges: Iterator[Pixels]) -> None:
     """The network at that path in 8 bits: weights by channel, activations by what was seen."""
-    quantization = runtime("onnxruntime.quantization")
-    shape_inference = runtime("onnxruntime.quantization.shape_inference")
+    quantization = need("onnxruntime.quantization")
+    shape_inference = need("onnxruntime.quantization.shape_inference")
 
     class Reader(quantization.CalibrationDataReader):  # type: ignore[misc,name-defined]
         def get_next(self) -> dict[str, Pixels] | None:
@@ -37,7 +38,7 @@ def quantize(path: Path, ranges: Iterator[Pixels]) -> None:
             weight_type=quantization.QuantType.QInt8,
             activation_type=quantization.QuantType.QUInt8,
             op_types_to_quantize=list(QUANTIZED),
-            nodes_to_exclude=_before_norms(runtime("onnx").load(prepared)),
+            nodes_to_exclude=_before_norms(need("onnx").load(prepared)),
         )
 
 

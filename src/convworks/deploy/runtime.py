@@ -8,9 +8,7 @@ import json
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -18,6 +16,7 @@ import torch
 
 from convworks.deploy.archive import LARGEST_SIDE, checked
 from convworks.errors import InputError, first_line
+from convworks.extras import need
 from convworks.files import hash_of_file
 
 ENTRY = "convworks"
@@ -97,29 +96,18 @@ def _notes(file: Path, text: str) -> dict[str, Any]:
     return found
 
 
-def runtime(name: str, extra: str = "export") -> ModuleType:
-    """A package of an extra; InputError says how to get it."""
-    try:
-        return import_module(name)
-    except ImportError as error:
-        raise InputError(
-            f"This needs {name}, which is not installed: install convworks with its [{extra}]"
-            f" extra, as by pip install '.[{extra}]' in its checkout."
-        ) from error
-
-
 Opened = tuple[str | None, Callable[[Pixels], Probabilities]]
 
 
 def _open_onnx(path: Path, _exact: bool) -> Opened:
-    ort = runtime("onnxruntime")
+    ort = need("onnxruntime")
     session = ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     text = session.get_modelmeta().custom_metadata_map.get(ENTRY)
     return text, lambda pixels: session.run([OUTPUT], {INPUT: pixels})[0]
 
 
 def _open_openvino(path: Path, exact: bool) -> Opened:
-    core = runtime("openvino").Core()
+    core = need("openvino").Core()
     model = core.read_model(path)
     text, weights = (
         model.get_rt_info([name]).astype(str) if model.has_rt_info([name]) else None

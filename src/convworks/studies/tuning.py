@@ -15,8 +15,8 @@ import torch
 from torch import nn
 
 from convworks.data.splits import Data
-from convworks.deploy.runtime import runtime
 from convworks.errors import DivergedError, InputError, UsageError
+from convworks.extras import need
 from convworks.files import check_inside
 from convworks.nets.registry import spec_of
 from convworks.report.console import ConsoleProgress
@@ -314,7 +314,7 @@ def tune(
     if trials < 1:
         raise UsageError(f"--tune must be at least 1, not {trials}.")
     check_alone("A search")
-    optuna = runtime("optuna", "tune")
+    optuna = need("optuna", "tune")
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     search = _Search(model, data, config or TrainConfig(), progress)
     while len(search.trials) < trials:

@@ -20,7 +20,7 @@ from torch._C._distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
 
 from convworks.data.share import WHOLE, Share
-from convworks.errors import InputError, TrainingError, UsageError
+from convworks.errors import InputError, TrainingError, UsageError, first_line
 from convworks.train.checkpoint import CONFIG, SUMMARY, read_json
 from convworks.train.device import choose_device
 
@@ -129,15 +129,11 @@ def together(device: str) -> Iterator[Processes]:
         if isinstance(error, dist.DistError) or lost:
             raise TrainingError(
                 f"Process {processes.share.rank} of {count} stops, since another one has ended:"
-                f" its message says why. What was saved stays. ({_first_line(error)})"
+                f" its message says why. What was saved stays. ({first_line(error)})"
             ) from error
         raise
     finally:
         dist.destroy_process_group()
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def _connect(device: str) -> None:

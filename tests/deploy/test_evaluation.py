@@ -192,6 +192,13 @@ def test_its_own_pictures_are_split_as_then(photos: Path, tmp_path: Path) -> Non
         evaluate_network(file, moved)
     assert evaluate_network(photos / "run", moved).confusion == expected.confusion  # has the list
     assert cw.export(photos / "run", data=moved).test_images == expected.images
+    assert evaluate_network(photos / "run", moved).namesakes == 0
+    moved.rename(tmp_path / "yours")  # and other than it was: now all are tested
+    told = convworks("eval", str(photos / "run"), "--data", str(tmp_path / "yours"), "--json")
+    found = json.loads(told.stdout)
+    assert found["images"] == 91
+    assert found["namesakes"] == len(cw.load_data(photos / "mine", image_size=20).train)
+    assert f"{found['namesakes']} of the 91 pictures have names of pictures that" in told.stderr
     said = open_network(file).metadata["source"]
     assert said["name"] == ""  # nor is the folder's place told to others
     assert said["digest"] == cw.load_data(photos / "mine", image_size=20).digest

@@ -61,6 +61,12 @@ class Evaluate(Command):
         if self.data is not None and self.data not in SOURCES:
             for text in passed_over(Path(self.data)):
                 print(text, file=sys.stderr)
+        if found.namesakes:
+            print(
+                f"{found.namesakes:,} of the {found.images:,} pictures have names of pictures that"
+                " the network learned from: if they are the same, the accuracy is too high",
+                file=sys.stderr,
+            )
         if self.json:
             print(json.dumps(asdict(found), indent=2, ensure_ascii=False))
             return

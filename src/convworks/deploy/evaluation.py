@@ -10,7 +10,7 @@ from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 from convworks.data.folder import shown
 from convworks.data.sources import SOURCES, load_to_test, title_of
-from convworks.data.splits import Data, DataSpec, FileImages, Images, MemoryImages
+from convworks.data.splits import Data, DataSpec, FileImages, Images, MemoryImages, below
 from convworks.data.unreadable import LeftOut
 from convworks.deploy.export import pictures
 from convworks.deploy.interval import wilson
@@ -20,7 +20,7 @@ from convworks.errors import InputError, unknown
 from convworks.train.checkpoint import read_settings
 from convworks.train.config import Device
 from convworks.train.records import record
-from convworks.train.run import load_again
+from convworks.train.run import load_again, read_split
 
 BINS = 15
 """Of the calibration error, as Guo et al. 2017 take them."""
@@ -89,6 +89,8 @@ class Evaluation:
     """The mistakes made most surely."""
     left_out: tuple[str, ...] = ()
     """Files that cannot be read, with the reasons; they are not counted."""
+    namesakes: int = 0
+    """Files that have the names, class folder and all, of pictures that the run learned from."""
 
 
 def evaluate_network(
@@ -116,7 +118,10 @@ def evaluate_network(
         data = data_to_test(Path(path), data, network, data_root)
     elif data.title == _title(known := _known(Path(path), network), network):
         _check_split(Path(path), known, data, data.title)
-    return assess(network, data, part, tta=tta)
+    found = assess(network, data, part, tta=tta)
+    return (
+        found if part == "train" else replace(found, namesakes=_namesakes(Path(path), data, part))
+    )
 
 
 def assess(network: Deployed, data: Data, part: Part, *, tta: bool = False) -> Evaluation:
@@ -183,6 +188,15 @@ def data_to_test(
         return loaded
     channels, side, _ = network.shape
     return load_to_test(name, network.labels, channels, side, root)
+
+
+def _namesakes(run: Path, data: Data, part: Part) -> int:
+    """Of a folder under a new name, that was changed too, nothing but the files' names is known."""
+    images, split = getattr(data, part), read_split(run) if run.is_dir() else None
+    if split is None or not isinstance(images, FileImages):
+        return 0
+    learned = {name for names in split.train.values() for name in names}
+    return sum(below(picture, data.spec.name) in learned for picture in images.paths)
 
 
 def _known(path: Path, network: Deployed) -> Mapping[str, Any]:

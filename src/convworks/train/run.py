@@ -178,11 +178,16 @@ def load_again(
     if run is not None and spec["name"] == known.get("name"):
         _check_there(str(spec["name"]), run)
     folder = Path(spec["name"]).expanduser().resolve()
-    if run is None or not (run / checkpoint.SPLIT).exists() or not folder.is_dir():
+    split = None if run is None else read_split(run)
+    if split is None or not folder.is_dir():
         return load_data(**spec, root=root)
-    file = run / checkpoint.SPLIT
-    split = record(Split, checkpoint.read_json(file), file)
     return from_split(split, DataSpec(**spec | {"name": str(folder)}), title_of(str(folder)))
+
+
+def read_split(run: Path) -> Split | None:
+    """Which pictures of its folder a run has in which part; None for other data."""
+    file = run / checkpoint.SPLIT
+    return record(Split, checkpoint.read_json(file), file) if file.exists() else None
 
 
 def _check_there(name: str, run: Path) -> None:

@@ -112,12 +112,9 @@ def test_a_containers_files_in_memory_count_as_free(
 ) -> None:
     """The system gives them up for it; and the processes of torchrun share what is free."""
     monkeypatch.setattr(kept, "GROUP", tmp_path)
-    for name, text in (
-        ("memory.max", "1000000"),
-        ("memory.current", "900000"),
-        ("memory.stat", "anon 200000\ninactive_file 700000\n"),
-    ):
-        (tmp_path / name).write_text(text)
+    (tmp_path / "memory.max").write_text("1000000")
+    (tmp_path / "memory.current").write_text("900000")
+    (tmp_path / "memory.stat").write_text("anon 200000\ninactive_file 700000\n")
     assert kept.free_memory() == 800_000
     assert kept.keep(20, 1, 100) is not None
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
@@ -128,12 +125,9 @@ def test_a_containers_files_in_memory_count_as_free(
     job.mkdir(parents=True)
     monkeypatch.setattr(kept, "OWN_GROUPS", tmp_path / "own")
     (tmp_path / "own").write_text("5:memory:/slurm/job7/step\n0::/\n")
-    for name, text in (
-        ("memory.limit_in_bytes", "500000"),
-        ("memory.usage_in_bytes", "400000"),
-        ("memory.stat", "cache 3\ntotal_inactive_file 200000\n"),
-    ):
-        (job / name).write_text(text)
+    (job / "memory.limit_in_bytes").write_text("500000")
+    (job / "memory.usage_in_bytes").write_text("400000")
+    (job / "memory.stat").write_text("cache 3\ntotal_inactive_file 200000\n")
     assert kept.free_memory() == 300_000
     monkeypatch.setattr(kept, "MACHINE", tmp_path / "none")  # as on other systems than Linux
     assert kept.free_memory() > 2**28

@@ -17,7 +17,7 @@ from torch import Tensor
 from convworks.data.kept import Pixels
 from convworks.data.splits import FileImages, Parts, Picture
 from convworks.data.stores import AT_ONCE, SUFFIXES, Stored, list_stored, part_of
-from convworks.errors import InputError, TrainingError
+from convworks.errors import InputError, TrainingError, first_line
 
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM")
 """What is decoded. Pillow knows more, among them PostScript, which it has Ghostscript run."""
@@ -268,7 +268,7 @@ def _header(path: Picture) -> tuple[str, int] | None:
 
 def unreadable(path: Picture, error: Exception) -> UnreadableError:
     """The error for a picture that cannot be decoded."""
-    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+    reason = first_line(error)
     if isinstance(error, OSError) and error.strerror:
         reason = error.strerror
     elif "identify" in reason:

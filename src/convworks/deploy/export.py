@@ -278,6 +278,7 @@ def _write_openvino(
     model = openvino.Core().read_model(between)
     model.set_rt_info(json.dumps(metadata), [ENTRY])
     openvino.save_model(model, path, compress_to_fp16=False)
+    # Known once it is written; the .bin of the second time is the same.
     model.set_rt_info(hash_of_file(path.with_suffix(".bin")), [WEIGHTS])
     openvino.save_model(model, path, compress_to_fp16=False)
     between.unlink()

@@ -32,9 +32,9 @@ import torch
 from readme import put_into_readme
 
 from convworks.data.augment import Preparation
-from convworks.deploy import export as exporting
-from convworks.deploy.export import Shipped
+from convworks.deploy.export import WRITERS
 from convworks.deploy.runtime import Pixels, Probabilities, open_deployed
+from convworks.deploy.shipped import Shipped
 from convworks.nets.registry import create_model
 from convworks.nets.zoo import ZOO
 from convworks.train.device import environment
@@ -102,7 +102,7 @@ def written(name: str, folder: Path, kind: str, *, int8: bool = False) -> Path:
     channels, side = ZOO[name].input[0], NETWORKS[name]
     metadata = {"labels": list("0123456789"), "input": {"shape": [channels, side, side]}}
     ranges = iter([pictures(name, 32)]) if int8 else None
-    exporting._WRITERS[kind](shipped(name), path, metadata, ranges)
+    WRITERS[kind](shipped(name), path, metadata, ranges)
     return path
 
 

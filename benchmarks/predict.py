@@ -27,10 +27,10 @@ from sklearn.datasets import load_sample_images
 
 from convworks.data.augment import Preparation
 from convworks.data.folder import decode, find_files
-from convworks.deploy import export as exporting
-from convworks.deploy.export import Shipped
+from convworks.deploy.export import WRITERS
 from convworks.deploy.predict import BATCH, find_pictures, predict
 from convworks.deploy.runtime import SUFFIXES, open_deployed
+from convworks.deploy.shipped import Shipped
 from convworks.nets.registry import create_model
 from convworks.train.device import environment
 
@@ -58,7 +58,7 @@ def export(folder: Path, name: str, side: int, kind: str) -> Path:
     shipped = Shipped(model, Preparation(side, (0.5,) * 3, (0.25,) * 3)).eval()
     path = folder / f"{name}{side}{SUFFIXES[kind]}"
     metadata = {"labels": list("0123456789"), "input": {"shape": [3, side, side]}}
-    exporting._WRITERS[kind](shipped, path, metadata, None)  # type: ignore[index]
+    WRITERS[kind](shipped, path, metadata, None)  # type: ignore[index]
     return path
 
 

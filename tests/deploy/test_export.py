@@ -20,8 +20,9 @@ from command import convworks
 from conftest import write_digits
 from convworks.data.splits import Data
 from convworks.deploy import export as exporting
-from convworks.deploy.export import BATCHES, ExportError, Shipped, export
+from convworks.deploy.export import BATCHES, ExportError, export
 from convworks.deploy.runtime import Deployed, open_deployed
+from convworks.deploy.shipped import Shipped, batches
 from convworks.errors import InputError, UsageError
 
 FORMATS = {"onnx": "model.onnx", "openvino": "model.xml", "pt2": "model.pt2"}
@@ -29,8 +30,8 @@ FORMATS = {"onnx": "model.onnx", "openvino": "model.xml", "pt2": "model.pt2"}
 
 def pictures(digits: Data, count: int) -> np.ndarray:
     """As the network takes them."""
-    pixels, _ = next(exporting.pictures(digits.test, 28, count))
-    return pixels
+    pixels, _ = next(batches(digits.test, 28))
+    return pixels[:count]
 
 
 @pytest.mark.parametrize("kind", FORMATS)
@@ -151,13 +152,13 @@ def test_without_a_readable_test_picture_nothing_is_written(
 def test_a_file_that_differs_is_not_kept(
     run: cw.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    right = exporting._WRITERS["pt2"]
+    right = exporting.WRITERS["pt2"]
 
     def wrong(shipped: Shipped, *rest: object) -> None:
         other = Shipped(shipped.model, replace(run.preparation, mean=(0.9,)))
         right(other.eval(), *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setitem(exporting._WRITERS, "pt2", wrong)
+    monkeypatch.setitem(exporting.WRITERS, "pt2", wrong)
     with pytest.raises(ExportError, match="gives other probabilities than the network"):
         export(run, "pt2", tmp_path / "model.pt2")
     assert not list(tmp_path.iterdir())
@@ -166,7 +167,7 @@ def test_a_file_that_differs_is_not_kept(
 def test_what_is_not_a_number_is_not_kept(
     run: cw.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    right = exporting._WRITERS["pt2"]
+    right = exporting.WRITERS["pt2"]
 
     class Broken(Shipped):
         def forward(self, images: torch.Tensor) -> torch.Tensor:
@@ -175,7 +176,7 @@ def test_what_is_not_a_number_is_not_kept(
     def wrong(shipped: Shipped, *rest: object) -> None:
         right(Broken(shipped.model, run.preparation).eval(), *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setitem(exporting._WRITERS, "pt2", wrong)
+    monkeypatch.setitem(exporting.WRITERS, "pt2", wrong)
     with pytest.raises(ExportError, match="other probabilities than the network .by nan"):
         export(run, "pt2", tmp_path / "model.pt2")
     assert not list(tmp_path.iterdir())

@@ -10,8 +10,8 @@ import convworks as cw
 from convworks.data.folder import decode
 from convworks.data.splits import Data
 from convworks.deploy.demo import draw_samples, find_samples
-from convworks.deploy.export import pictures
 from convworks.deploy.predict import open_network
+from convworks.deploy.shipped import batches
 
 
 def test_samples_are_pictures_of_the_test_part_with_their_labels(
@@ -19,8 +19,8 @@ def test_samples_are_pictures_of_the_test_part_with_their_labels(
 ) -> None:
     samples = draw_samples(digits, 1, 28, tmp_path)
     assert [label for _, label in samples] == [str(i) for i in range(10)]
-    batches = list(pictures(digits.test, 28))
-    pixels, labels = (np.concatenate(part) for part in zip(*batches, strict=True))
+    read = list(batches(digits.test, 28))
+    pixels, labels = (np.concatenate(part) for part in zip(*read, strict=True))
     for path, label in samples:
         (place,) = (pixels == decode(path, 1, 28).numpy()).all((1, 2, 3)).nonzero()[0]
         assert digits.classes[labels[place]] == label
@@ -63,7 +63,7 @@ def test_samples_are_fit_for_the_network_that_sees_most(tmp_path: Path) -> None:
     samples, missing = find_samples(networks, None, tmp_path)
     assert missing == ""
     assert len(samples) == 4
-    expected, _ = next(pictures(data.test, 96))
+    expected, _ = next(batches(data.test, 96))
     for path, _ in samples:
         assert (expected == decode(path, 3, 96).numpy()).all((1, 2, 3)).sum() == 1
     samples, missing = find_samples(networks[:1], None, tmp_path)

@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 from convworks.data.augment import Preparation
-from convworks.deploy import export as exporting
-from convworks.deploy.export import Shipped
+from convworks.deploy.export import WRITERS
 from convworks.deploy.runtime import ENTRY, open_deployed
+from convworks.deploy.shipped import Shipped
 from convworks.nets.registry import create_model
 from convworks.nets.zoo import ZOO
 
@@ -54,7 +54,7 @@ def test_files_compute_the_same(name: str, tmp_path: Path) -> None:
     spread = float(np.ptp(expected, axis=0).max())  # between pictures: sigmoids leave little
     assert spread > 2e-5
     for kind, file in (("onnx", "a.onnx"), ("openvino", "b.xml"), ("pt2", "c.pt2")):
-        exporting._WRITERS[kind](shipped, tmp_path / file, metadata, None)  # type: ignore[index]
+        WRITERS[kind](shipped, tmp_path / file, metadata, None)  # type: ignore[index]
         deployed = open_deployed(tmp_path / file, exact=True)
         assert ENTRY not in deployed.metadata
         assert deployed.labels == list("abcde")

@@ -26,9 +26,9 @@ from PIL import Image
 from convworks.data.folder import decode
 from convworks.data.splits import Data, FileImages
 from convworks.deploy.evaluation import data_to_test
-from convworks.deploy.export import pictures
 from convworks.deploy.predict import likeliest, open_network
 from convworks.deploy.runtime import Deployed
+from convworks.deploy.shipped import batches
 from convworks.errors import ConvworksError, InputError
 from convworks.extras import need
 
@@ -102,7 +102,7 @@ def draw_samples(data: Data, channels: int, side: int, folder: Path) -> list[tup
     if isinstance(chosen, FileImages):
         chosen = replace(chosen, channels=channels)
     found: list[tuple[Path, str]] = []
-    for pixels, truth in pictures(chosen, side):
+    for pixels, truth in batches(chosen, side):
         for one, label in zip(pixels, truth, strict=True):
             path = folder / f"sample{len(found):02}.png"
             Image.fromarray(one[0] if len(one) == 1 else one.transpose(1, 2, 0)).save(path)

@@ -12,10 +12,10 @@ from convworks.data.folder import shown
 from convworks.data.sources import SOURCES, load_to_test, title_of
 from convworks.data.splits import Data, DataSpec, FileImages, Images, MemoryImages, below
 from convworks.data.unreadable import LeftOut
-from convworks.deploy.export import pictures
 from convworks.deploy.interval import wilson
 from convworks.deploy.predict import open_network, run_views
 from convworks.deploy.runtime import Deployed
+from convworks.deploy.shipped import batches
 from convworks.errors import InputError, unknown
 from convworks.train.checkpoint import read_settings
 from convworks.train.config import Device
@@ -140,7 +140,7 @@ def assess(network: Deployed, data: Data, part: Part, *, tta: bool = False) -> E
         raise InputError(f"{data.title} has no pictures in the {part} part: leave out --part.")
     rows, labels = [], []
     left_out = LeftOut()
-    for pixels, truth in pictures(images, side, left_out):
+    for pixels, truth in batches(images, side, left_out):
         rows.append(run_views(network, pixels) if tta else network.run(pixels))
         labels.append(truth)
     if not rows:

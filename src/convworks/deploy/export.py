@@ -5,20 +5,14 @@ import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
 
-from convworks.data.augment import Preparation, scale
-from convworks.data.loader import open_loader
-from convworks.data.sources import SOURCES
-from convworks.data.splits import ARRAYS, Data, Images
-from convworks.data.unreadable import LeftOut
+from convworks.data.splits import ARRAYS, Data
 from convworks.deploy.card import is_own, write_card
 from convworks.deploy.int8 import quantize
 from convworks.deploy.place import put_in_place
@@ -31,14 +25,12 @@ from convworks.deploy.runtime import (
     Pixels,
     open_deployed,
 )
+from convworks.deploy.shipped import Shipped, batches, describe
 from convworks.errors import ConvworksError, InputError, UsageError, first_line, unknown
 from convworks.extras import need
 from convworks.files import check_parent, hash_of_file
 from convworks.measure.display import Displayed
-from convworks.nets.registry import spec_of
-from convworks.train.checkpoint import BEST, read_settings
 from convworks.train.run import Run, check_data, load, load_again
-from convworks.version import __version__
 
 Format = Literal["onnx", "openvino", "pt2"]
 BATCHES = (1, 7, 32)
@@ -52,7 +44,6 @@ CALIBRATION = 512
 """Pictures of the training part that the ranges of int8 are taken from."""
 AGREED = 0.9
 """int8 must give so large a share of the test pictures the network's own labels."""
-BATCH = 64
 
 
 class ExportError(ConvworksError, RuntimeError):
@@ -74,24 +65,6 @@ class Exported(Displayed):
     """Of the file, as its runtime computes by itself."""
     run_accuracy: float
     """Of the run's network, in fp32."""
-
-
-class Shipped(nn.Module):
-    """uint8 pictures of the trained size to probabilities: what a file holds."""
-
-    def __init__(self, model: nn.Module, preparation: Preparation) -> None:
-        super().__init__()
-        self.model = model
-        mean, std = (torch.tensor(x) * 255 for x in (preparation.mean, preparation.std))
-        self.mean: Tensor
-        self.std: Tensor
-        self.register_buffer("mean", mean[:, None, None])
-        self.register_buffer("std", std[:, None, None])
-
-    def forward(self, images: Tensor) -> Tensor:
-        """N×C×S×S to N×classes."""
-        logits = self.model((images.float() - self.mean) / self.std)
-        return F.softmax(logits, dim=1)
 
 
 def export(
@@ -144,64 +117,13 @@ def export(
         with tempfile.TemporaryDirectory(prefix=".export", dir=path.parent) as folder:
             made = Path(folder) / path.name
             with warnings.catch_warnings(action="ignore"):  # what the exporters say of themselves
-                _WRITERS[format](shipped, made, metadata, _ranges(run, data) if int8 else None)
+                WRITERS[format](shipped, made, metadata, _ranges(run, data) if int8 else None)
             found = _check(run, data, shipped, made, path, format, int8)
             write_card(made.with_name(f"{made.name}.md"), run, data, found, metadata)
             put_in_place(Path(folder), path.parent)
     except OSError as error:
         raise InputError(f"Cannot write {path} ({error.strerror or error}).") from error
     return found
-
-
-def describe(run: Run, data: str) -> dict[str, Any]:
-    """What travels in the file, for a run on the data of that title; plain values."""
-    spec = spec_of(run.model)
-    side, channels = run.preparation.image_size, len(run.preparation.mean)
-    begun = _begun_with(run)
-    return {
-        "convworks": __version__,
-        "network": spec.name if spec else type(run.model).__name__,
-        "options": asdict(spec) if spec else {},
-        "labels": list(run.classes),
-        "input": {
-            "name": INPUT,
-            "shape": [channels, side, side],
-            "type": "uint8",
-            "colours": "RGB" if channels == 3 else "grey",
-            "preparation": f"the central square, scaled bilinearly to {side} pixels;"
-            " normalisation is in the network",
-        },
-        "output": {"name": OUTPUT, "shape": [len(run.classes)], "type": "float32"},
-        "mirror": "flip" in (run.config.augment or ""),
-        "normalisation": {"mean": run.preparation.mean, "std": run.preparation.std},
-        "data": data,
-        # A folder's place is nobody's business elsewhere; the digest tells whether it is that one.
-        "source": {**run.data, "name": known if (known := run.data["name"]) in SOURCES else ""},
-        "run_test_accuracy": run.summary.test_accuracy if run.summary else None,
-        "began_with": begun,
-        "licence": f"convworks is MIT-licensed. {_origin(begun, data)}",
-    }
-
-
-def _begun_with(run: Run) -> dict[str, str] | None:
-    """The weights that a run did not draw afresh, without their place on this machine."""
-    told = read_settings(run.path).get("init")
-    if not isinstance(told, dict):
-        return None
-    place = Path(str(told.get("source")))
-    run_name = place.parent.name if place.name == BEST else ""
-    source = f"the run {run_name}" if run_name else place.name
-    return {"source": source, "sha256": str(told.get("sha256", ""))}
-
-
-def _origin(begun: Mapping[str, str] | None, data: str) -> str:
-    """What the weights were learned from, and whose licences count."""
-    if begun is None:
-        return f"The weights were learned from {data}: its licence says what they may be used for."
-    return (
-        f"The weights began as {begun['source']} and learned further from {data}: the licences of"
-        " both, and of what the former were learned from, say what they may be used for."
-    )
 
 
 def _target(run: Run, kind: Format, out: str | Path | None, int8: bool) -> Path:
@@ -284,7 +206,7 @@ def _write_openvino(
     between.unlink()
 
 
-_WRITERS = {"onnx": _write_onnx, "openvino": _write_openvino, "pt2": _write_pt2}
+WRITERS = {"onnx": _write_onnx, "openvino": _write_openvino, "pt2": _write_pt2}
 
 
 def _check(
@@ -298,7 +220,7 @@ def _check(
         raise ExportError(f"{reason.strip()} Export it in another --format.") from error
     off: list[float] = []
     right = ours = agreed = count = 0
-    for pixels, labels in pictures(data.test, run.preparation.image_size):
+    for pixels, labels in batches(data.test, run.preparation.image_size):
         with torch.inference_mode():
             expected = shipped(torch.from_numpy(pixels)).numpy()
         if not count:  # however few there are, they are shown again
@@ -343,23 +265,4 @@ def _ranges(run: Run, data: Data) -> Iterator[Pixels]:
     """Pictures to calibrate with, of all classes: folders are in the order of theirs."""
     chosen = torch.randperm(len(data.train), generator=torch.Generator().manual_seed(0))
     some = data.train.take(chosen[:CALIBRATION])
-    return (pixels for pixels, _ in pictures(some, run.preparation.image_size))
-
-
-def pictures(
-    images: Images, side: int, left_out: LeftOut | None = None
-) -> Iterator[tuple[Pixels, np.ndarray]]:
-    """Batches of pictures at the network's size, and their labels.
-
-    Those that cannot be read are left out.
-    """
-    loader = open_loader(
-        images,
-        batch_size=BATCH,
-        image_size=side,
-        device=torch.device("cpu"),
-        left_out=left_out or LeftOut(),
-    )
-    for pixels, labels in loader.epoch():
-        at_size = scale(pixels.float(), side).round().clamp(0, 255).to(torch.uint8)
-        yield at_size.numpy(), labels.numpy()
+    return (pixels for pixels, _ in batches(some, run.preparation.image_size))

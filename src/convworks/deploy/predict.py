@@ -14,8 +14,8 @@ import torch
 
 from convworks.data.folder import decode, find_files
 from convworks.data.sources import title_of
-from convworks.deploy.export import Shipped, describe
 from convworks.deploy.runtime import Deployed, Pixels, Probabilities, open_deployed
+from convworks.deploy.shipped import Shipped, describe
 from convworks.errors import InputError, UsageError
 from convworks.measure.explain import activation_map
 from convworks.train.config import Device

@@ -12,8 +12,8 @@ from torch import Tensor
 from convworks.data.folder import decode
 from convworks.data.splits import Data, Images
 from convworks.deploy.evaluation import Evaluation, assess, places_of
-from convworks.deploy.export import pictures
 from convworks.deploy.predict import open_run
+from convworks.deploy.shipped import batches
 from convworks.errors import ConvworksError, InputError, unknown
 from convworks.measure.explain import activation_map, feature_maps
 from convworks.nets.registry import spec_of
@@ -91,9 +91,9 @@ def show_data(data: Data) -> "Figure":
 def _taken(images: Images, places: Tensor, side: int) -> tuple[Tensor, list[int]]:
     """Those pictures of a part as the network sees them, uint8, and their labels."""
     taken = images.take(places)
-    batches = list(pictures(taken, side))
-    pixels = torch.cat([torch.from_numpy(pixels) for pixels, _ in batches])
-    return pixels, [int(i) for _, labels in batches for i in labels]
+    parts = list(batches(taken, side))
+    pixels = torch.cat([torch.from_numpy(pixels) for pixels, _ in parts])
+    return pixels, [int(i) for _, labels in parts for i in labels]
 
 
 @dataclass

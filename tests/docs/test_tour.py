@@ -31,7 +31,7 @@ def commands(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[ModuleType, Modu
     import pictures  # type: ignore[import-not-found]
 
     yield pictures, notebooks
-    for name in ("pictures", "notebooks"):
+    for name in ("pictures", "operations", "notebooks"):
         del sys.modules[name]
 
 

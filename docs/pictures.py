@@ -27,7 +27,7 @@ from convworks.nets.nin import nin_block
 from convworks.nets.registry import find
 from convworks.nets.regnet import XBlock
 from convworks.nets.residual import Block, Design
-from convworks.nets.shufflenet import UnitV1, UnitV2, halving_unit_v2
+from convworks.nets.shufflenet import UnitV1, UnitV2
 from convworks.nets.squeezenet import fire
 from convworks.nets.vgg import vgg_block
 from convworks.nets.xception import XceptionBlock
@@ -142,10 +142,8 @@ def xception_block() -> Figure:
 
 @picture
 def mobilenet_blocks() -> Figure:
-    dense = named(conv=nn.Conv2d(64, 64, 3, padding=1))
     gated = InvertedResidual(40, 120, 40, 5, squeeze=32, gate=nn.Hardsigmoid, act=nn.ReLU)
     return blocks(
-        ("dense", dense, (64, 28, 28)),
         ("separable (v1)", separable(64, 64, 1), (64, 28, 28)),
         ("inverted residual (v2)", InvertedResidual(32, 192, 32), (32, 28, 28)),
         ("with a gate (v3)", gated, (40, 28, 28)),
@@ -157,7 +155,6 @@ def shufflenet_units() -> Figure:
     return blocks(
         ("version 1", UnitV1(240, 240, 3, 1), (240, 28, 28)),
         ("version 2", UnitV2(116), (116, 28, 28)),
-        ("version 2, halving", halving_unit_v2(116, 232), (116, 28, 28)),
     )
 
 

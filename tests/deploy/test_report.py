@@ -225,6 +225,20 @@ def test_what_is_missing_is_said_and_the_rest_shown(
     assert "begun (no epoch is over)" in visit.page.get_by_role("list", name="Lines").inner_text()
 
 
+def test_pictures_that_have_moved(runs: list[Path], digit_pictures: Path, tmp_path: Path) -> None:
+    config = cw.TrainConfig(epochs=1, out=tmp_path / "mine", device="cpu")
+    mine = api.train("lenet", digit_pictures, config, image_size=16, progress=False).path
+    page = tmp_path / "page.html"
+    before = cw.write_report([mine, runs[0]], page, progress=False).read_text()
+    assert before.count('<details class="tested"') == 2
+    digit_pictures.rename(tmp_path / "elsewhere")
+    without = cw.write_report([mine, runs[0]], page, progress=False).read_text()
+    assert without.count('<details class="tested"') == 1
+    moved = tmp_path / "elsewhere"
+    again = cw.write_report([mine, runs[0]], page, data=moved, progress=False).read_text()
+    assert again.count('<details class="tested"') == 2, "the digits are where they were"
+
+
 def test_a_network_of_ones_own(visit: Visit, runs: list[Path], tmp_path: Path) -> None:
     data = cw.load_data("digits", image_size=16)
     model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(256, 10))
@@ -243,8 +257,8 @@ def test_data_are_read_once_and_runs_looked_at_once(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     read, looked = [], []
-    load, assess = report.load_again, report.assess
-    monkeypatch.setattr(report, "load_again", lambda *a, **k: (read.append(k), load(*a, **k))[1])
+    own, assess = report.own_data, report.assess
+    monkeypatch.setattr(report, "own_data", lambda *a: (read.append(a), own(*a))[1])
     monkeypatch.setattr(report, "assess", lambda *a: (looked.append(a), assess(*a))[1])
     monkeypatch.chdir(runs[0])
     once = cw.write_report([*runs, ".", str(runs[1])], tmp_path / "page.html")

@@ -78,8 +78,12 @@ def test_without_its_pictures_a_run_still_shows_what_it_can(tmp_path: Path) -> N
     assert list(shown.figures) == ["architecture", "curves", "filters"]
     assert set(shown.missing) == set(KINDS) - set(shown.figures)
     assert str(folder) in shown.missing["cam"]
-    with pytest.raises(InputError, match="digits"):
+    with pytest.raises(InputError, match="say with --data where they lie now"):
         show_run(out, ["cam"])
+    assert show_run(out, data=tmp_path / "moved").missing == {}
+    write_digits(tmp_path / "others", classes=(3, 4, 5), count=12)
+    with pytest.raises(InputError, match=r"others does not hold the pictures that the run was"):
+        show_run(out, ["cam"], data=tmp_path / "others")
 
 
 def test_data_are_shown_class_by_class(digits: api.Data) -> None:

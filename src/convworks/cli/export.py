@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from convworks.cli.command import Command, DataRoot, Flag
+from convworks.cli.command import Command, DataRoot, Flag, MovedData
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,9 +26,7 @@ class Export(Command):
         tyro.conf.arg(metavar="FILE", help_behavior_hint="(default: model.… in the run folder)"),
     ] = None
     """The file; a model card is written beside it, and OpenVINO's weights."""
-    data: Annotated[
-        str | None, tyro.conf.arg(metavar="DATA", help_behavior_hint="(default: the run's own)")
-    ] = None
+    data: MovedData = None
     """What the file is tested with, where the run's image folder has moved."""
     data_root: DataRoot = None
     """Where known data sets lie or are downloaded to."""

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import tyro
 
-from convworks.cli.command import Command, DataRoot, run_folders
+from convworks.cli.command import Command, DataRoot, MovedData, run_folders
 from convworks.errors import UsageError
 
 
@@ -19,6 +19,8 @@ class Report(Command):
     """Run folders. Of several, those that hold no run are left out."""
     out: Path = Path("report.html")
     """The page; it needs no network and no other file."""
+    data: MovedData = None
+    """The image folder of those runs whose own has moved."""
     data_root: DataRoot = None
     """Where known data sets lie or are downloaded to."""
 
@@ -28,5 +30,7 @@ class Report(Command):
             raise UsageError("Nothing to report: give run folders such as runs/lenet-digits.")
         import convworks as cw
 
-        path = cw.write_report(run_folders(self.runs), self.out, data_root=self.data_root)
+        path = cw.write_report(
+            run_folders(self.runs), self.out, data=self.data, data_root=self.data_root
+        )
         print(f"{path}: {path.stat().st_size / 1e6:.2f} MB; open it in a browser")

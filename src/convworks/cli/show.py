@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from convworks.cli.command import Command, DataRoot, Flag, Options, make_out, parse_options
+from convworks.cli.command import (
+    Command,
+    DataRoot,
+    Flag,
+    MovedData,
+    Options,
+    make_out,
+    parse_options,
+)
 from convworks.cli.summary import parse_shape
 from convworks.errors import UsageError, unknown
 
@@ -50,6 +58,8 @@ class Show(Command):
     """The folder for the pictures."""
     format: Literal["svg", "png"] = "svg"
     """Of the files."""
+    data: MovedData = None
+    """The run's image folder, where it has moved."""
     data_root: DataRoot = None
     """Where known data sets lie or are downloaded to."""
     json: Flag = False
@@ -101,7 +111,13 @@ class Show(Command):
         from convworks.deploy.show import show_run
 
         self._refuse("a run", "block", "depth", "input", "options")
-        shown = show_run(run, kinds, picture=self.picture, data_root=self.data_root)  # type: ignore[arg-type]
+        shown = show_run(
+            run,
+            kinds,  # type: ignore[arg-type]
+            picture=self.picture,
+            data=self.data,
+            data_root=self.data_root,
+        )
         for kind, reason in shown.missing.items():
             print(f"convworks: no {kind}: {reason}", file=sys.stderr)
         return shown.figures
@@ -110,7 +126,7 @@ class Show(Command):
         from convworks.data.sources import load_data
         from convworks.deploy.show import show_data
 
-        self._refuse("a data set", "block", "depth", "input", "options", "picture")
+        self._refuse("a data set", "block", "depth", "input", "options", "picture", "data")
         if self.what[1:]:
             raise UsageError(f"A data set is drawn alone: {' '.join(self.what[1:])} is too much.")
         data = load_data(name, root=self.data_root)
@@ -122,7 +138,7 @@ class Show(Command):
         from convworks.nets.registry import create_model, find
         from convworks.report.architecture import architecture
 
-        self._refuse("a network", "picture")
+        self._refuse("a network", "picture", "data")
         named = []
         for name in self.what:
             shape = find(name).input if self.input is None else parse_shape(self.input)

@@ -30,7 +30,7 @@ from convworks.errors import ConvworksError, InputError, UsageError, first_line,
 from convworks.extras import need
 from convworks.files import check_parent, hash_of_file
 from convworks.measure.display import Displayed
-from convworks.train.run import Run, check_data, load, load_again
+from convworks.train.run import Run, load, own_data
 
 Format = Literal["onnx", "openvino", "pt2"]
 BATCHES = (1, 7, 32)
@@ -103,14 +103,7 @@ def export(
             " export(…, data=load_data(FOLDER)) pictures of the same classes to test the file with."
         )
     path = _target(run, format, out, int8)
-    if not isinstance(data, Data):
-        data = load_again(run.data, data, data_root, run.path)
-        if data.digest != run.data.get("digest"):
-            raise InputError(
-                f"{data.title} does not hold the pictures that {run.path} was trained on, or splits"
-                " them otherwise: the file is tested with those."
-            )
-    check_data(run, data)
+    data = own_data(run, data, data_root)
     shipped = Shipped(deepcopy(run.model).cpu(), run.preparation).eval()
     metadata = describe(run, data.title if is_own(run, data) else run.summary.data)
     try:

@@ -26,7 +26,7 @@ from convworks.train.checkpoint import (
     read_settings,
     read_summary,
 )
-from convworks.train.run import Run, build_model, check_data, load, load_again
+from convworks.train.run import Run, build_model, load, own_data
 
 SIDE = 96
 """Pixels of a picture in the page, at most."""
@@ -36,6 +36,7 @@ def write_report(
     runs: Run | str | Path | Sequence[Run | str | Path],
     out: str | Path = "report.html",
     *,
+    data: str | Path | None = None,
     data_root: str | Path | None = None,
     progress: bool = True,
 ) -> Path:
@@ -43,8 +44,9 @@ def write_report(
 
     It shows the settings that differ, results and costs, curves over each other, and for each
     complete run the confusion matrix and the mistakes made most surely on the test part of its own
-    data; where those cannot be had it says why. A run of a network of your own is tested when it is
-    given as a `Run`. `progress`: standard error says what is being tested.
+    data, from where they were or from the folder `data`; where those cannot be had it says why. A
+    run of a network of your own is tested when it is given as a `Run`. `progress`: standard error
+    says what is being tested.
 
     Raises InputError for a folder that holds no run or a damaged one, and when `out` cannot be
     written; an older page there then stays.
@@ -62,7 +64,7 @@ def write_report(
     for place, one in enumerate(chosen):
         said = f"looking at {names[place]}, {place + 1} of {len(chosen)}"
         console.print(said, highlight=False, markup=False, soft_wrap=True)
-        tested = _test(one, records[place], known, data_root)
+        tested = _test(one, records[place], known, data, data_root)
         records[place] = replace(records[place], tested=tested)
     text = render(records)
     write_file(path, text)
@@ -111,7 +113,11 @@ def _read(run: Run | str | Path, name: str) -> RunRecord:
 
 
 def _test(
-    run: Run | str | Path, record: RunRecord, known: dict[str, Data | str], root: str | Path | None
+    run: Run | str | Path,
+    record: RunRecord,
+    known: dict[str, Data | str],
+    moved: str | Path | None,
+    root: str | Path | None,
 ) -> Answers | str:
     """What a complete run's network says of its test part, or why that cannot be told.
 
@@ -132,11 +138,10 @@ def _test(
         if not (folder / BEST).exists():
             return f"its weights are gone: there is no {folder / BEST}."
         run = load(folder)
-    data = _data(run, known, root)
+    data = _data(run, known, moved, root)
     if isinstance(data, str):
         return data
     try:
-        check_data(run, data)
         found = assess(open_run(run), data, "test")
         places = places_of(found.worst, data.test)
         wrong = [
@@ -148,13 +153,18 @@ def _test(
     return Answers(data.classes, found.confusion, tuple(wrong))
 
 
-def _data(run: Run, known: dict[str, Data | str], root: str | Path | None) -> Data | str:
-    key = json.dumps(run.data, sort_keys=True)
+def _data(
+    run: Run, known: dict[str, Data | str], moved: str | Path | None, root: str | Path | None
+) -> Data | str:
+    """The run's own, from where they were, else from the folder where they may be now."""
+    key = json.dumps([run.data, run.classes, run.preparation.mean], sort_keys=True)
     if key not in known:
-        try:
-            known[key] = load_again(run.data, root=root, run=run.path)
-        except ConvworksError as error:  # also a store that does not answer
-            known[key] = str(error)
+        for place in (None,) if moved is None else (None, moved):
+            try:
+                known[key] = own_data(run, place, root)
+                break
+            except ConvworksError as error:  # also a store that does not answer
+                known[key] = str(error)
     return known[key]
 
 

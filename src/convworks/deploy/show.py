@@ -18,7 +18,7 @@ from convworks.errors import ConvworksError, InputError, unknown
 from convworks.measure.explain import activation_map, feature_maps
 from convworks.nets.registry import spec_of
 from convworks.report import figures
-from convworks.train.run import Run, check_data, load, load_again
+from convworks.train.run import Run, load, own_data
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -54,20 +54,22 @@ def show_run(
     kinds: Sequence[Kind] = (),
     *,
     picture: str | Path | None = None,
+    data: Data | str | Path | None = None,
     data_root: str | Path | None = None,
 ) -> Shown:
     """Draws a run folder's network: figures by their kinds.
 
     None given is all kinds that can be drawn; what cannot be then stands in `missing`. With
-    `picture`, a file, that is what the network looks at in place of its test part. Raises
-    InputError for a folder without a run, and for a kind that was asked for and cannot be drawn.
+    `picture`, a file, that is what the network looks at in place of its test part; `data` are the
+    run's own, where their folder has moved. Raises InputError for a folder without a run, and for
+    a kind that was asked for and cannot be drawn.
     """
     for kind in kinds:
         if kind not in KINDS:
             raise unknown("kind of picture", kind, KINDS)
         if picture is not None and kind not in FOR_OWN_PICTURES:
             raise InputError(f"{kind} is not drawn of a picture of your own: leave --picture out.")
-    drawer = _Drawer(load(path), data_root, None if picture is None else Path(picture))
+    drawer = _Drawer(load(path), data, data_root, None if picture is None else Path(picture))
     shown = Shown()
     for kind in kinds or (KINDS if picture is None else FOR_OWN_PICTURES):
         try:
@@ -99,6 +101,7 @@ def _taken(images: Images, places: Tensor, side: int) -> tuple[Tensor, list[int]
 @dataclass
 class _Drawer:
     run: Run
+    given: Data | str | Path | None
     root: str | Path | None
     own: Path | None
 
@@ -122,9 +125,7 @@ class _Drawer:
 
     @cached_property
     def data(self) -> Data:
-        data = load_again(self.run.data, root=self.root, run=self.run.path)
-        check_data(self.run, data)
-        return data
+        return own_data(self.run, self.given, self.root)
 
     @cached_property
     def evaluation(self) -> Evaluation:

@@ -16,6 +16,9 @@ P = ParamSpec("P")
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 """Of Okabe and Ito's palette, apart for every kind of colour vision."""
 
+POWERS = 7
+"""From so many digits on an axis writes powers of ten, whose exponents are small in a column."""
+
 
 def on_white(draw: "Callable[P, Figure]") -> "Callable[P, Figure]":
     """Draws in matplotlib's own colours, whatever style the user has chosen.
@@ -28,6 +31,7 @@ def on_white(draw: "Callable[P, Figure]") -> "Callable[P, Figure]":
         from matplotlib import rc_context, rcParamsDefault
 
         own = {name: rcParamsDefault[name] for name in rcParamsDefault if name.endswith("color")}
+        own["axes.formatter.min_exponent"] = POWERS
         with rc_context(own):
             figure = draw(*args, **kwargs)
             for axes in figure.axes:
@@ -59,7 +63,7 @@ def picture_bytes(figure: "Figure", form: str) -> bytes:
     from matplotlib import rc_context
 
     buffer = io.BytesIO()
-    with rc_context({"svg.hashsalt": "convworks"}):
+    with rc_context({"svg.hashsalt": "convworks", "axes.formatter.min_exponent": POWERS}):
         metadata = {"Date": None} if form == "svg" else None
         figure.savefig(buffer, format=form, metadata=metadata, dpi=150)
     return buffer.getvalue()

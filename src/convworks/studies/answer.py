@@ -126,10 +126,9 @@ def _sentence(one: Comparison, study: Study) -> str:
     figure = FIGURES[study.measure[0]]
     if one.difference is None:
         return f"{one.first} against {one.second}: a training diverged, nothing to compare"
-    if figure.kind == "share":
-        size = f"{100 * one.difference:+.2f} points"
-    else:
-        size = f"{'+' if one.difference >= 0 else '−'}{figure.show(abs(one.difference))}"
+    far = abs(one.difference)
+    shown = f"{100 * far:.2f} points" if figure.kind == "share" else figure.show(far)
+    size = f"{'+' if one.difference >= 0 else '−'}{shown}"
     p = f", p = {one.p:.2g}" if one.p is not None else ""
     return f"{one.first} against {one.second}: {size} in {figure.label}: {one.verdict}{p}"
 

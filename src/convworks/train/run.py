@@ -200,8 +200,28 @@ def _check_there(name: str, run: Path) -> None:
     if Path(name).is_absolute() and not Path(name).exists():
         raise InputError(
             f"The pictures that {run} was trained on are no longer at {shown(name)}: put them back,"
-            " or say where they lie now, as by eval --data."
+            " or say with --data where they lie now."
         )
+
+
+def own_data(
+    run: Run, data: Data | str | Path | None = None, root: str | Path | None = None
+) -> Data:
+    """What a run was trained on and is tested with, from where it was or `data`, where it is now.
+
+    Raises InputError when it is not there, and for other pictures than the run's.
+    """
+    if isinstance(data, Data):
+        check_data(run, data)
+        return data
+    found = load_again(run.data, data, root, run.path)
+    check_data(run, found)
+    if found.digest != run.data.get("digest"):
+        raise InputError(
+            f"{found.title} does not hold the pictures that {run.path} was trained on, or splits"
+            " them otherwise."
+        )
+    return found
 
 
 def check_data(run: Run, data: Data) -> None:

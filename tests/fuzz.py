@@ -9,6 +9,7 @@ Every input follows from its number, so that a finding can be made again.
 
 import json
 import logging
+import os
 import random
 import resource
 import sys
@@ -176,7 +177,11 @@ KINDS: dict[str, Callable[[random.Random], None]] = {
 
 
 def prepare() -> None:
-    """Small good inputs, which are then changed."""
+    """Small good inputs, which are then changed; there is no network.
+
+    Damaged files of a known set are downloaded again, which would wait or mend them.
+    """
+    os.environ |= dict.fromkeys(("http_proxy", "https_proxy"), "http://127.0.0.1:9")
     data = cw.load_data("digits", image_size=12, train_images=40)
     model = cw.create_model("lenet", num_classes=10, in_channels=1, image_size=12)
     cw.fit(model, data, cw.TrainConfig(epochs=1, out=Path("whole")), progress=False)

@@ -12,7 +12,7 @@ import convworks as cw
 from convworks import ops
 from convworks.report.picture import COLOURS
 
-BLUE, VERMILION, GREEN, PINK, ORANGE, SKY = COLOURS
+BLUE, VERMILION, GREEN, PINK, *_ = COLOURS
 SIDE = 0.3
 """Inches of a cell."""
 PICTURES: dict[str, Callable[[], Figure]] = {}

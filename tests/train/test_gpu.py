@@ -26,8 +26,7 @@ SMALL = [*EXACT, "--epochs", "2", "--image-size", "16"]
 
 
 def network() -> nn.Module:
-    make = {"in_channels": 1, "image_size": 16}
-    return seeded(0, lambda: create_model("resnet20", **make))  # type: ignore[arg-type]
+    return seeded(0, lambda: create_model("resnet20", in_channels=1, image_size=16))
 
 
 @DEVICES

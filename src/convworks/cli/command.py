@@ -30,10 +30,10 @@ DataRoot = Annotated[
 ]
 """Where known data sets lie or are downloaded to."""
 
-MovedData = Annotated[
+RunData = Annotated[
     str | None, tyro.conf.arg(metavar="DATA", help_behavior_hint="(default: the run's own)")
 ]
-"""Where an image folder that a run was trained on lies now."""
+"""Pictures for a run: its own, where their folder has moved, or others."""
 
 Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
 """Without a --no- form: only what --resume and --like begin with needs one."""

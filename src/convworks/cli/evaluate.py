@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 from rich.table import Table
 
-from convworks.cli.command import Command, DataRoot, Flag, show
+from convworks.cli.command import Command, DataRoot, Flag, RunData, show
 from convworks.train.config import Device
 
 if TYPE_CHECKING:
@@ -27,9 +27,7 @@ class Evaluate(Command):
 
     network: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
     """A run's folder, or a file that `convworks export` wrote."""
-    data: Annotated[
-        str | None, tyro.conf.arg(metavar="DATA", help_behavior_hint="(default: the run's own)")
-    ] = None
+    data: RunData = None
     """A known data set, or an image folder with the same classes; of a folder its test/, or all."""
     part: Literal["train", "val", "test"] = "test"
     """Which part of the data."""

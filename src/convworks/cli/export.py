@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from convworks.cli.command import Command, DataRoot, Flag, MovedData
+from convworks.cli.command import Command, DataRoot, Flag, RunData
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +26,7 @@ class Export(Command):
         tyro.conf.arg(metavar="FILE", help_behavior_hint="(default: model.… in the run folder)"),
     ] = None
     """The file; a model card is written beside it, and OpenVINO's weights."""
-    data: MovedData = None
+    data: RunData = None
     """What the file is tested with, where the run's image folder has moved."""
     data_root: DataRoot = None
     """Where known data sets lie or are downloaded to."""

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import tyro
 
-from convworks.cli.command import Command, DataRoot, MovedData, run_folders
+from convworks.cli.command import Command, DataRoot, RunData, run_folders
 from convworks.errors import UsageError
 
 
@@ -19,7 +19,7 @@ class Report(Command):
     """Run folders. Of several, those that hold no run are left out."""
     out: Path = Path("report.html")
     """The page; it needs no network and no other file."""
-    data: MovedData = None
+    data: RunData = None
     """The image folder of those runs whose own has moved."""
     data_root: DataRoot = None
     """Where known data sets lie or are downloaded to."""

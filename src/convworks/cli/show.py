@@ -13,8 +13,8 @@ from convworks.cli.command import (
     Command,
     DataRoot,
     Flag,
-    MovedData,
     Options,
+    RunData,
     make_out,
     parse_options,
 )
@@ -58,7 +58,7 @@ class Show(Command):
     """The folder for the pictures."""
     format: Literal["svg", "png"] = "svg"
     """Of the files."""
-    data: MovedData = None
+    data: RunData = None
     """The run's image folder, where it has moved."""
     data_root: DataRoot = None
     """Where known data sets lie or are downloaded to."""

@@ -157,6 +157,7 @@ def _data(
     run: Run, known: dict[str, Data | str], moved: str | Path | None, root: str | Path | None
 ) -> Data | str:
     """The run's own, from where they were, else from the folder where they may be now."""
+    # With what they must fit: a run of other classes may name the same folder.
     key = json.dumps([run.data, run.classes, run.preparation.mean], sort_keys=True)
     if key not in known:
         for place in (None,) if moved is None else (None, moved):
